@@ -45,7 +45,8 @@ pub(super) fn fill(found: &Found, pool: &mut PoolStatus) -> Result<(), Failure> 
     for child in &mut pool.children {
         let stack = stacks.get(&format!("app {name} {}", child.number)).map(|stack| stack.text.trim_end());
         child.stacks = Some(match stack {
-            None => "not asked: it does not serve yet".to_owned(),
+            None => "not asked: it does not serve yet, or runs by a command, which knows no such question"
+                .to_owned(),
             Some("") => format!(
                 "no stacks within {}s: it is stopped, waits in the kernel, or prints too much",
                 PATIENCE.as_secs()

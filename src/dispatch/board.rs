@@ -187,6 +187,21 @@ impl<'a> Board<'a> {
         (0..slots).any(|slot| self.units_of(pool, slot).any(|at| busy(Unit::decode(self.get(Some(at))))))
     }
 
+    /// The slots whose process has an idle unit, each with how many of its units may be running a request.
+    pub(crate) fn loads(self, pool: u16) -> impl Iterator<Item = (u16, usize)> {
+        let slots = self.get(layout::pool(pool, PoolWord::SlotsUsed)).min(SLOTS as u64) as u16;
+        (0..slots).filter_map(move |slot| {
+            let own = self.incarnation(pool, slot);
+            let units = self.units_of(pool, slot).map(|at| Unit::decode(self.get(Some(at))));
+            let (mut idle, mut running) = (false, 0);
+            for unit in units.filter(|unit| unit.incarnation == own) {
+                idle |= unit.state == UnitState::Idle;
+                running += usize::from(unit.is_running());
+            }
+            idle.then_some((slot, running))
+        })
+    }
+
     /// The units of a slot that were ever opened.
     pub(super) fn units_of(self, pool: u16, slot: u16) -> impl Iterator<Item = layout::UnitAt> {
         let header = self.get(layout::slot(pool, slot)) as u16;

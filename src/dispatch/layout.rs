@@ -140,7 +140,8 @@ pub(super) fn pool(pool: u16, word: PoolWord) -> Option<MasterAt> {
     Some(MasterAt(base(pool)? + word as usize))
 }
 
-/// `{incarnation 32 | threads 32}` of a slot: which process its units belong to, and how many are in use.
+/// `{incarnation 32 | port 16 | threads 16}` of a slot: which process its units belong to, where that is connected to if it is
+/// by a port, and how many units are in use.
 pub(super) fn slot(pool: u16, slot: u16) -> Option<MasterAt> {
     (usize::from(slot) < SLOTS).then_some(MasterAt(base(pool)? + SLOT_WORDS + usize::from(slot)))
 }

@@ -82,7 +82,7 @@ impl Machine for Walk {
         }
         let Some((incarnation, threads)) = self.header else {
             let header = layout::slot(self.pool, self.slot).map_or(0, |at| memory.load(at));
-            self.header = Some(((header >> 32) as u32, (header as u32).min(THREADS as u32) as u16));
+            self.header = Some(((header >> 32) as u32, (header as u16).min(THREADS as u16)));
             return Poll::Pending;
         };
         let (slot, thread) = (self.slot, self.thread);
@@ -122,6 +122,11 @@ enum Taking {
 impl Take {
     pub(super) fn new(pool: u16, me: u16, head: Option<u64>, held: u64) -> Self {
         Self { me, held: hold(held), phase: Taking::Hold(head), walk: Walk::new(pool) }
+    }
+
+    /// One of this slot only.
+    pub(super) fn in_slot(pool: u16, slot: u16, me: u16, held: u64) -> Self {
+        Self { walk: Walk::of_slot(pool, slot), ..Self::new(pool, me, None, held) }
     }
 
     fn look(&mut self, memory: &mut impl Memory) {

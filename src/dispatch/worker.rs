@@ -72,6 +72,14 @@ impl WorkerBoard<'_> {
         self.take(pool, None)
     }
 
+    /// Claims an idle unit of the process in this slot.
+    #[must_use]
+    pub(crate) fn claim_in(mut self, pool: u16, slot: u16) -> Option<Lease> {
+        self.valid(pool, self.row)?;
+        let held = self.noted(layout::held(pool, self.row));
+        Take::in_slot(pool, slot, self.row, held).run(&mut self)
+    }
+
     /// Publishes `head`, the arrival of the oldest request in the queue, and looks once more for a unit that is idle
     /// or offered. With `None`, the caller is poked once a unit is offered to it.
     ///

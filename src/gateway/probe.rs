@@ -16,6 +16,8 @@ pub(crate) struct Probe {
     /// The listening socket came from us, so that a connection says nothing before it was accepted: it is the first
     /// descriptor of the probe.
     pub(crate) inherited: bool,
+    /// The user who must be the one that listens, unless that is us.
+    pub(crate) owner: u32,
     /// Longest time until it does.
     pub(crate) within: Duration,
     /// What it must answer then.

@@ -9,7 +9,7 @@ use crate::gateway::probe::{Asked, Door, Probe};
 use crate::http::fault::cause;
 use crate::sys::poll::{Interest, Set};
 use crate::sys::socket::{self, Expect};
-use crate::sys::{clock, exec, inherited, process, sandbox, title, transfer};
+use crate::sys::{clock, exec, inherited, listeners, process, sandbox, title, transfer};
 use crate::timer::Time;
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<u8, String> {
     let _ = (sandbox::set_dumpable(false), sandbox::drop_capabilities(), process::no_new_privileges());
     let listener = inherited::take(LISTENER).filter(|_| probe.inherited);
     let until = clock::now().after(probe.within);
-    await_server(&probe.door, listener.as_ref(), until, probe.within)?;
+    await_server(&probe, listener.as_ref(), until)?;
     // Nobody else is to hold it.
     drop(listener);
     probe.ready.as_ref().map_or(Ok(()), |asked| ask(&probe.door, asked))?;
@@ -51,17 +51,14 @@ pub(crate) fn run() -> Result<u8, String> {
 }
 
 /// Waits until somebody listens there; where the socket has been there before, until somebody accepts.
-fn await_server(
-    door: &Door,
-    listener: Option<&OwnedFd>,
-    until: Time,
-    within: Duration,
-) -> Result<(), String> {
+fn await_server(probe: &Probe, listener: Option<&OwnedFd>, until: Time) -> Result<(), String> {
+    let Probe { door, within, .. } = probe;
     let mut pause = FIRST;
     let mut connected = None;
     loop {
         let now = clock::now();
         let why = match connected.take().map_or_else(|| connect(door, until), Ok) {
+            Ok(connection) if listener.is_none() => return is_the_apps(probe, &connection),
             Ok(_) if listener.is_none_or(|listener| !waits(listener, now)) => return Ok(()),
             Ok(connection) => {
                 connected = Some(connection);
@@ -77,6 +74,21 @@ fn await_server(
         // Nothing tells when it does.
         let _ = Set::<()>::new().wait(now, Some(now.after(pause)));
         pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// Whether it is a process of the app's user that listens there: another user's may have been faster, or have been put there.
+fn is_the_apps(probe: &Probe, connection: &OwnedFd) -> Result<(), String> {
+    let users = match probe.door {
+        Door::Socket(_) => socket::peer_user(connection.as_fd()).into_iter().collect(),
+        Door::Port(port) => listeners::users_of(port),
+    };
+    match users.iter().find(|user| **user != probe.owner) {
+        Some(user) => {
+            let (door, owner) = (&probe.door, probe.owner);
+            Err(format!("who listens on {door} is user {user}, and not that of the app, {owner}"))
+        }
+        None => Ok(()),
     }
 }
 

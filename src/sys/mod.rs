@@ -19,6 +19,7 @@ pub(crate) mod transfer;
 
 pub(crate) mod alarm;
 pub(crate) mod listener;
+pub(crate) mod listeners;
 pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod messages;

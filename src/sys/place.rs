@@ -304,17 +304,23 @@ impl Place {
         self.set(access)
     }
 
-    /// Removes a directory that [`Self::make_room`] has made, with the files in it.
+    /// Removes a directory that [`Self::make_room`] has made, with whatever its owner has made in it, at most `most` names.
     ///
     /// # Errors
-    /// As `unlink(2)` and `rmdir(2)`: its owner may have made directories in it.
-    pub(crate) fn remove_room(&self) -> io::Result<()> {
+    /// As `unlink(2)` and `rmdir(2)`; there is more in it, or it is deeper than 32 directories.
+    pub(crate) fn remove_room(&self, most: usize) -> io::Result<()> {
+        let mut left = most;
+        remove_tree(self.directory.as_fd(), &self.name, 32, &mut left)
+    }
+
+    /// Opens what has this name in a directory that [`Self::make_room`] has made, to connect to it: a link of its owner's is not followed.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub(crate) fn open_in_room(&self, name: &str) -> io::Result<OwnedFd> {
         let room = self.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
-        for name in names_in(room.as_fd())? {
-            // Whatever has this name: it is not followed.
-            unlinkat(&room, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
-        }
-        Ok(unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::RemoveDir)?)
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(&room, name, flags, Mode::empty())?)
     }
 
     /// Removes an own directory of this name with the files and rooms in it.
@@ -323,9 +329,10 @@ impl Place {
     /// As `unlink(2)` and `rmdir(2)`.
     pub(crate) fn remove_directory(&self) -> io::Result<()> {
         let directory = self.own_directory()?;
-        for name in names_in(directory.descriptor.as_fd())? {
+        let mut everything = usize::MAX;
+        for name in names_in(directory.descriptor.as_fd(), usize::MAX)? {
             match unlinkat(&directory.descriptor, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-                Err(Errno::EISDIR) => Self::of(&self.path.join(&name))?.remove_room()?,
+                Err(Errno::EISDIR) => remove_tree(directory.descriptor.as_fd(), &name, 32, &mut everything)?,
                 removed => removed?,
             }
         }
@@ -398,13 +405,29 @@ pub(crate) fn owner_of_room(path: &Path) -> Option<u32> {
     std::fs::symlink_metadata(path).ok().filter(|found| found.is_dir()).map(|found| found.uid())
 }
 
-/// The names in a directory.
-fn names_in(directory: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+/// Removes a directory with what is in it, of which another user may make more meanwhile; no link is followed.
+fn remove_tree(above: BorrowedFd<'_>, name: &OsStr, depth: usize, left: &mut usize) -> io::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let room = openat(above, name, flags, Mode::empty())?;
+    let too_much = || io::Error::other("there is more in it than is removed at once");
+    let below = depth.checked_sub(1).ok_or_else(too_much)?;
+    for name in names_in(room.as_fd(), left.saturating_add(1))? {
+        *left = left.checked_sub(1).ok_or_else(too_much)?;
+        match unlinkat(&room, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR) => remove_tree(room.as_fd(), &name, below, left)?,
+            removed => removed?,
+        }
+    }
+    Ok(unlinkat(above, name, UnlinkatFlags::RemoveDir)?)
+}
+
+/// The names in a directory, so many at most.
+fn names_in(directory: BorrowedFd<'_>, most: usize) -> io::Result<Vec<OsString>> {
     use std::os::unix::ffi::OsStrExt as _;
     let mut names = Vec::new();
     super::file::list(directory.try_clone_to_owned()?, usize::MAX, |_, name| {
         names.push(OsStr::from_bytes(name).to_owned());
-        true
+        names.len() < most
     })?;
     Ok(names)
 }

@@ -89,6 +89,15 @@ pub(crate) fn connect_unix(path: &Path, expect: Expect) -> io::Result<OwnedFd> {
     begin(&socket, &UnixAddr::new(path)?)
 }
 
+/// Connects to a Unix socket that was opened (O_PATH), whatever has its name by now; nothing is to be received.
+///
+/// # Errors
+/// As [`connect_unix`].
+pub(crate) fn connect_opened(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    connect_unix(Path::new(&path), Expect::Nothing)
+}
+
 impl Expect {
     fn tell(self, socket: BorrowedFd<'_>) -> io::Result<()> {
         match self {

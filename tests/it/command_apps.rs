@@ -1,8 +1,8 @@
 //! Apps that run by a command: real servers, started, watched, put to sleep and replaced like the others.
 
 use crate::harness::{
-    Connection, Load, SOON, Server, Setup, apps, assert_bodies_arrive_whole, get, holds, now, php_fpm,
-    virtualenv, wait_until,
+    Connection, Load, Process, SOON, Server, Setup, apps, assert_bodies_arrive_whole, get, holds, now,
+    php_fpm, virtualenv, wait_until,
 };
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -196,6 +196,22 @@ fn a_link_in_the_place_of_its_socket_leads_nowhere() {
 }
 
 #[test]
+fn a_port_that_another_user_has_taken_is_no_app() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    // It stands for a thief who was faster: the process gives up its user's rights only for what listens.
+    let script = "import os, socket, sys, time\nif os.fork() == 0:\n os.setuid(2)\n s = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n \
+                  time.sleep(600)\ntime.sleep(600)\n";
+    let mut setup =
+        site(&format!(r#"command: ["/usr/bin/python3", "{{dir}}/s.py", "{PORT}"], boot_timeout: "20s""#), "");
+    setup.directory.write("s.py", script);
+    let finished = setup.run_to_end();
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("is user 2, and not that of the app, 0"), "{}", finished.stderr);
+}
+
+#[test]
 fn it_sleeps_wakes_and_is_told_what_it_inherits() {
     let server = threaded("processes: (min: 0, max: 2), idle: \"300ms\", prove: true", "").start();
     // It was proved, and has left.
@@ -229,6 +245,57 @@ fn more_requests_than_it_takes_start_another_one_and_wait() {
     });
     busy.into_iter().for_each(|asked| assert_eq!(asked.join().unwrap().status, 200));
     assert_eq!(get(server.address, "/late").status, 200);
+}
+
+#[test]
+fn processes_share_what_comes() {
+    let server = node("processes: 3", "workers: (processes: 1),");
+    server.wait_ready(SOON, "site", 3);
+    let tunnels: Vec<Connection> = (0..6).map(|_| tunnel(&server)).collect();
+    let mut held: Vec<Connection> = (0..3)
+        .map(|_| {
+            let mut connection = Connection::open(server.address).unwrap();
+            connection.send("GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+            assert_eq!(connection.reply_head().unwrap().status, 200);
+            connection
+        })
+        .collect();
+    // Each has a third of both: one more goes to each of them, as long as it is there.
+    let tunnels_of = |pid: u32| Process::of(pid).unwrap().descriptors();
+    let counts: Vec<usize> = server.ready("site").iter().map(|process| tunnels_of(process.pid)).collect();
+    assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
+    held.clear();
+    drop(tunnels);
+}
+
+#[test]
+fn a_request_that_takes_too_long_is_not_made_twice() {
+    let server = threaded("timeout: \"500ms\", processes: 2", "").start().tolerant(&["GET /slow"]);
+    let reply = get(server.address, "/slow3");
+    assert_eq!(reply.status, 504);
+    let made = server.log().iter().filter(|line| line.contains("runs /slow3")).count();
+    assert_eq!(made, 1);
+}
+
+/// A server with a short queue, which it empties slowly.
+#[test]
+fn requests_wait_where_the_queue_of_a_server_is_full() {
+    let script = "import os, socket, time\ns = socket.socket(socket.AF_UNIX)\ns.bind(os.environ['AT'])\ns.listen(1)\nwhile True:\n \
+                  c = s.accept()[0]\n d = c.recv(9999)\n d and c.sendall(b'HTTP/1.1 204 No\\r\\nConnection: close\\r\\n\\r\\n')\n \
+                  c.close()\n time.sleep(0.01)\n";
+    let keys = format!(r#"command: ["{}", "{{dir}}/s.py"], env: {{"AT": "{{socket}}"}}"#, python());
+    let setup = site(&keys, "");
+    setup.directory.write("s.py", script);
+    let server = setup.start();
+    let asked: Vec<_> = (0..20)
+        .map(|_| {
+            let address = server.address;
+            std::thread::spawn(move || get(address, "/").status)
+        })
+        .collect();
+    for asked in asked {
+        assert_eq!(asked.join().unwrap(), 204);
+    }
 }
 
 #[test]

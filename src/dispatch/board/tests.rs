@@ -139,6 +139,28 @@ fn a_process_leaves_when_its_requests_are_done() {
 }
 
 #[test]
+fn a_port_is_no_unit_and_a_process_is_chosen_by_its_load() {
+    let words = words();
+    let board = master(&words);
+    assert_eq!(board.open(0, 0, 1, 2, 40_000), Rows::default());
+    assert_eq!(board.open(0, 1, 2, 2, 0), Rows::default());
+    let worker = worker(&words, 0);
+    assert_eq!(
+        (worker.port(0, 0, 1), worker.port(0, 1, 2), worker.port(0, 0, 7)),
+        (Some(40_000), Some(0), None)
+    );
+    let loads = || worker.loads(0).collect::<Vec<_>>();
+    assert_eq!(loads(), [(0, 0), (1, 0)]);
+    let first = worker.claim_in(0, 1).unwrap();
+    assert_eq!((first.slot, loads()), (1, vec![(0, 0), (1, 1)]));
+    let rest: Vec<_> =
+        std::iter::from_fn(|| worker.claim(0)).map(|lease| (lease.slot, lease.thread)).collect();
+    assert_eq!(rest, [(0, 0), (0, 1), (1, 1)]);
+    assert_eq!((loads(), worker.claim_in(0, 1)), (vec![], None));
+    assert_eq!((board.claimed(0, 0), board.leave(0, 0), board.leave(0, 1)), (2, 2, 2));
+}
+
+#[test]
 fn claims_of_a_dead_worker_wait_for_the_host() {
     let words = words();
     let board = master(&words);

@@ -18,7 +18,7 @@ use crate::sys::place::{Access, Place};
 use crate::sys::process::{self, Program};
 use crate::sys::resources::Resources;
 use crate::sys::user::Account;
-use crate::sys::{channel, listener, signals, socket};
+use crate::sys::{channel, listener, signals, socket, user};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -30,6 +30,9 @@ use std::time::Duration;
 
 /// What files may not have of permissions that a process makes whose sockets another user is to reach.
 const UMASK: u32 = 0o002;
+
+/// The name of its socket there.
+const IN_IT: &str = "socket";
 
 /// The probe gives up so much before the supervisor does, as it can say why.
 const SOONER: Duration = Duration::from_millis(100);
@@ -95,7 +98,7 @@ pub(super) fn spawn(wanted: &Wanted<'_>, of: &config::Command) -> io::Result<Chi
             };
             Place::of(&path)?.make_room(access)?;
             command.has_room = true;
-            path.push("socket");
+            path.push(IN_IT);
         }
         Listens::Port => command.port = listener::free_port()?,
     }
@@ -121,10 +124,20 @@ pub(super) fn spawn(wanted: &Wanted<'_>, of: &config::Command) -> io::Result<Chi
         .inspect_err(|_| bury(&wanted.socket(), of.listens(&settings.env) == Listens::Socket))
 }
 
-/// Removes what it listened on.
+/// Names in a room that are removed with it at once: nobody waits for the master while an app has it remove more.
+const IN_ROOM: usize = 1000;
+
+/// Removes what it listened on. What stays goes with the directory, at the end.
 fn bury(path: &Path, has_room: bool) {
-    // What stays goes with the directory.
-    let _ = Place::of(path).and_then(|place| if has_room { place.remove_room() } else { place.unlink() });
+    let removed = Place::of(path).and_then(|place| match has_room {
+        true => place.remove_room(IN_ROOM),
+        false => place.unlink(),
+    });
+    if let Err(error) = removed
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!(target: "hatchery", "{} stays until the server ends: {error}", path.display());
+    }
 }
 
 impl Command {
@@ -136,6 +149,11 @@ impl Command {
     /// Whether somebody listens where workers connect.
     pub(super) fn is_reachable(&self, path: &Path) -> bool {
         let connected = match self.port {
+            // A link that it has made is not followed.
+            0 if self.has_room => path.parent().ok_or(io::ErrorKind::NotFound.into()).and_then(|room| {
+                let opened = Place::of(room)?.open_in_room(IN_IT)?;
+                socket::connect_opened(opened.as_fd())
+            }),
             0 => socket::connect_unix(path, socket::Expect::Nothing),
             port => socket::connect_tcp((std::net::Ipv4Addr::LOCALHOST, port).into())
                 .and_then(|connecting| socket::error(connecting.as_fd()).map_or(Ok(connecting), Err)),
@@ -192,7 +210,10 @@ impl Master {
             timeout: ready.timeout,
         });
         let within = settings.upkeep.boot_timeout.saturating_sub(SOONER);
-        let probe = Probe { door, inherited: listener.is_some(), within, ready };
+        let app = generation.config.apps.iter().position(|settings| settings.name == name);
+        let account = app.and_then(|app| generation.app_account(app));
+        let owner = account.map_or_else(user::uid, |account| account.uid);
+        let probe = Probe { door, inherited: listener.is_some(), owner, within, ready };
         Some(Probing { probe, listener, account: generation.account.clone() })
     }
 
@@ -281,7 +302,6 @@ fn start(id: ChildId, probing: Probing) -> io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::user;
 
     #[test]
     fn a_room_is_removed_with_what_is_in_it_and_not_what_a_link_in_it_leads_to() {
@@ -293,6 +313,8 @@ mod tests {
         Place::of(&room).unwrap().make_room(access).unwrap();
         std::os::unix::fs::symlink("../stays", room.join("link")).unwrap();
         std::fs::write(room.join("socket"), "").unwrap();
+        std::fs::create_dir_all(room.join("cache/deep")).unwrap();
+        std::fs::write(room.join("cache/deep/file"), "").unwrap();
         bury(&room, true);
         assert!(!room.exists() && folder.join("stays").exists());
         std::fs::remove_dir_all(folder).unwrap();

@@ -16,6 +16,7 @@ use crate::config::{App, Config};
 use crate::control::app_socket;
 use crate::control::pool::PoolState;
 use crate::control::worker::{Complaint, ToMaster};
+use crate::dispatch::WorkerBoard;
 use crate::dispatch::board::{Freed, Lease};
 use crate::event::{Endpoint, Read};
 use crate::gateway::{self, Event};
@@ -67,6 +68,8 @@ struct AppQueue {
     pool: u16,
     /// It has processes to win: the master decides whether it starts one.
     elastic: bool,
+    /// Its processes serve many requests at a time each: they share them.
+    spreads: bool,
     /// Exchanges that wait, the oldest first.
     waiting: VecDeque<(Time, Owner)>,
     /// Units claimed for exchanges that have not been driven since.
@@ -102,6 +105,7 @@ impl Apps {
         let queue = |(index, app): (usize, &App)| AppQueue {
             pool: pools.get(index).copied().unwrap_or(u16::MAX),
             elastic: app.processes.min < app.processes.max,
+            spreads: app.kind.command().is_some() && app.processes.max > 1,
             waiting: VecDeque::new(),
             granted: HashMap::new(),
             streams: HashMap::new(),
@@ -111,6 +115,24 @@ impl Apps {
             tunnels: HashMap::new(),
         };
         Self { queues: config.apps.iter().enumerate().map(queue).collect(), asks_again: false }
+    }
+}
+
+impl AppQueue {
+    /// Claims an idle unit; where processes share what comes, of the one that has the least to do, tunnels of this worker
+    /// included.
+    fn claim(&self, board: WorkerBoard<'_>) -> Option<Lease> {
+        if self.spreads {
+            let tunnels =
+                |slot| self.tunnels.iter().filter(move |((of, _), _)| *of == slot).map(|(_, count)| count);
+            let load =
+                |slot, running| running as u64 + tunnels(slot).map(|count| u64::from(*count)).sum::<u64>();
+            let slots = board.loads(self.pool).map(|(slot, running)| (load(slot, running), slot));
+            if let Some(lease) = slots.min().and_then(|(_, slot)| board.claim_in(self.pool, slot)) {
+                return Some(lease);
+            }
+        }
+        board.claim(self.pool)
     }
 }
 
@@ -134,7 +156,7 @@ impl Context {
             return Ask::Failed { retry: self.now.after(ASK_STUBBORN) };
         }
         if queue.waiting.is_empty()
-            && let Some(lease) = self.board.claim(pool)
+            && let Some(lease) = queue.claim(self.board)
         {
             return Ask::Granted(lease);
         }

@@ -34,6 +34,8 @@ pub(in crate::worker) struct ProxyRun {
     server: usize,
     /// Its place at the server.
     held: Option<Held>,
+    /// The queue of the server was full: when it is tried again.
+    full: Option<Time>,
     /// Units of processes that were not there.
     unreached: u16,
     link: Option<Key>,
@@ -103,6 +105,7 @@ impl ProxyRun {
             upstream,
             server: 0,
             held: None,
+            full: None,
             unreached: 0,
             link: None,
             wanted,
@@ -151,6 +154,7 @@ impl ProxyRun {
     /// When it fails if nothing happens; `None` once the response has ended.
     pub(in crate::worker) fn deadline(&self) -> Option<Time> {
         let late = self.client.deadline();
+        let late = self.full.map_or(late, |full| late.min(full));
         self.end.is_none().then(|| self.spool.deadline().map_or(late, |full| late.min(full)))
     }
 
@@ -209,7 +213,7 @@ impl ProxyRun {
     }
 
     fn exchange_bytes(&mut self, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Advance, Fault> {
-        let Some(key) = self.link else { return Err(Fault::Refused) };
+        let Some(key) = self.link else { return self.connect_again(cx) };
         if self.client.is_connecting() && !self.connected(key, cx)? {
             return Ok(Advance::Wait);
         }

@@ -116,6 +116,9 @@ impl Context {
 
     /// Why no server takes a request.
     pub(super) fn nobody(&mut self, upstream: usize) -> Fault {
+        if self.config.app_of(upstream).is_some() {
+            return Fault::Unavailable;
+        }
         self.servers.group(upstream).map_or(Fault::Nobody, |group| group.nobody())
     }
 

@@ -13,6 +13,10 @@ use crate::worker::upstream::dial::NoConnection;
 use crate::worker::upstream::links::{Peer, ServerLink};
 use crate::worker::upstream::places::{Held, Place};
 use std::io;
+use std::time::Duration;
+
+/// From one try to connect to a server whose queue is full to the next.
+const FULL: Duration = Duration::from_millis(10);
 
 impl ProxyRun {
     /// Asks for a place at a server and gets a connection to it.
@@ -45,6 +49,21 @@ impl ProxyRun {
             return Ok(());
         }
         self.connect(cx).map_err(|error| self.unconnected(&error, cx))
+    }
+
+    /// The queue of who listens there was full: tries once more when it is time.
+    pub(super) fn connect_again(&mut self, cx: &mut Context) -> Result<Advance, Fault> {
+        match self.full {
+            None => Err(Fault::Refused),
+            Some(until) if cx.now < until => Ok(Advance::Wait),
+            Some(_) => match self.connect(cx) {
+                Ok(()) => Ok(Advance::Progress),
+                Err(error) => {
+                    self.why = Some(error.to_string());
+                    Err(if is_shortage(&error) { Fault::Shortage } else { Fault::Refused })
+                }
+            },
+        }
     }
 
     /// No connection can be made: whose fault it is.
@@ -86,9 +105,20 @@ impl ProxyRun {
         Ok(Advance::Progress)
     }
 
+    /// Connects; a server whose queue is full takes it in a moment, or not within `connect_timeout`.
     fn connect(&mut self, cx: &mut Context) -> io::Result<()> {
         let (upstream, server) = (self.upstream, self.server);
-        let (endpoint, tls) = cx.dial(upstream, server, &self.header)?;
+        let was_full = self.full.take().is_some();
+        let (endpoint, tls) = match cx.dial(upstream, server, &self.header) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.full = Some(cx.now.after(FULL));
+                if !was_full {
+                    self.client.connecting(cx.now);
+                }
+                return Ok(());
+            }
+            dialled => dialled?,
+        };
         // A handshake is a part of connecting.
         let connected = endpoint.writable() && tls.is_none();
         let version = cx.version_of(upstream, server);
@@ -170,6 +200,12 @@ impl ProxyRun {
         self.drop_link(cx);
         let why = self.why.take().unwrap_or_else(|| fault.row().why.to_owned());
         let mut again = self.client.failed(fault);
+        if self.held.is_some_and(|held| held.unit.is_some())
+            && matches!(fault, Fault::Silent | Fault::Untaken)
+        {
+            // The process goes on with it, and would do it once more.
+            again = Again::No;
+        }
         if again == Again::SameServer {
             cx.close_idle_links(self.upstream, self.server);
             match self.connect(cx) {
