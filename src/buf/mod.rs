@@ -1,9 +1,11 @@
-//! The one currency between handler and socket: a [`Segment`] of bytes or of a file, and a [`Queue`] of segments.
+//! The one currency between handler and socket: a [`Segment`] of bytes, of a file or in a pipe, and a [`Queue`] of segments.
 //! Pure: a file segment names a descriptor and never reads it; `sys::transfer` moves the bytes.
 
 mod file;
+mod pipe;
 
 pub(crate) use file::{Far, OpenFile};
+pub(crate) use pipe::Pipe;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -38,6 +40,13 @@ pub enum Segment {
         /// What the file must still be whenever a part of it is sent; `None` where nobody else can change it.
         stamp: Option<Stamp>,
     },
+    /// The next `len` bytes in a pipe, which nobody has read.
+    Pipe {
+        /// The pipe, in which nothing else is queued.
+        pipe: Rc<Pipe>,
+        /// How many bytes are left.
+        len: u64,
+    },
 }
 
 /// What tells that the content of a file has changed: plain data, compared before each slice of it is sent, so that a
@@ -55,7 +64,7 @@ impl Segment {
     #[must_use]
     pub(crate) fn len(&self) -> u64 {
         match self {
-            Self::File { len, .. } => *len,
+            Self::File { len, .. } | Self::Pipe { len, .. } => *len,
             bytes => bytes.as_bytes().len() as u64,
         }
     }
@@ -66,20 +75,21 @@ impl Segment {
         self.len() == 0
     }
 
-    /// The bytes in memory; empty for a file.
+    /// The bytes in memory; empty for a file and a pipe.
     #[must_use]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Owned { data, start } => data.get(*start..).unwrap_or_default(),
             Self::Shared { data, start, end } => data.get(*start..*end).unwrap_or_default(),
-            Self::File { .. } => &[],
+            Self::File { .. } | Self::Pipe { .. } => &[],
         }
     }
 
-    /// Bytes of memory that are its own.
+    /// Bytes of memory that are its own, or the kernel's on its account.
     fn own(&self) -> u64 {
         match self {
             Self::Owned { data, .. } => data.capacity() as u64,
+            Self::Pipe { len, .. } => *len,
             Self::Shared { .. } | Self::File { .. } => 0,
         }
     }
@@ -106,15 +116,20 @@ impl Segment {
                 *offset = offset.saturating_add(count);
                 *len -= count;
             }
+            Self::Pipe { pipe, len } => {
+                let count = count.min(*len);
+                pipe.drained(count);
+                *len -= count;
+            }
         }
     }
 
-    /// Keeps only the first `count` bytes.
+    /// Keeps only the first `count` bytes. What is cut off in a pipe stays there: nothing may follow it.
     pub(crate) fn truncate(&mut self, count: u64) {
         match self {
             Self::Owned { data, start } => data.truncate(start.saturating_add(size(count))),
             Self::Shared { start, end, .. } => *end = (*end).min(start.saturating_add(size(count))),
-            Self::File { len, .. } => *len = (*len).min(count),
+            Self::File { len, .. } | Self::Pipe { len, .. } => *len = (*len).min(count),
         }
     }
 }
@@ -139,6 +154,8 @@ pub(crate) enum Front<'a> {
     Only(&'a [u8]),
     /// Bytes, and more after them, so many segments in all; gather them with [`Queue::slices`].
     Bytes(usize),
+    /// So many bytes in a pipe.
+    Pipe(&'a Pipe, u64),
     /// A slice of a file.
     File {
         /// The open file.
@@ -187,13 +204,14 @@ impl Queue {
         u64::try_from(self.length).unwrap_or(u64::MAX)
     }
 
-    /// Bytes left that occupy memory (files do not).
+    /// Bytes left that occupy memory (files do not, what is in a pipe does).
     #[must_use]
     pub fn memory(&self) -> usize {
         usize::try_from(self.memory).unwrap_or(usize::MAX)
     }
 
-    /// Bytes of memory that are its own: all of an allocation until the last of it has left, and nothing of what is shared.
+    /// Bytes of memory that are its own, pipes included: all of an allocation until the last of it has left, and nothing of what
+    /// is shared.
     #[must_use]
     pub(crate) fn own(&self) -> u64 {
         // Mostly there is nothing.
@@ -297,7 +315,11 @@ impl Queue {
                 Segment::Shared { .. } if take < SHARE_FROM => {
                     out.encode_with(size(take), |out| out.extend_from_slice(first(front, take)))
                 }
-                Segment::File { .. } | Segment::Shared { .. } => {
+                Segment::File { .. } | Segment::Shared { .. } | Segment::Pipe { .. } => {
+                    if let Segment::Pipe { pipe, .. } = front {
+                        // It stays there, though it leaves this queue.
+                        pipe.filled(take);
+                    }
                     let mut part = front.clone();
                     part.truncate(take);
                     out.push(part);
@@ -324,15 +346,16 @@ impl Queue {
             Some(Segment::File { file, offset, len, stamp }) => {
                 Front::File { file, offset: *offset, len: *len, stamp: *stamp }
             }
+            Some(Segment::Pipe { pipe, len }) => Front::Pipe(pipe, *len),
             Some(bytes) if self.segments.len() == 1 => Front::Only(bytes.as_bytes()),
             Some(_) => Front::Bytes(self.segments.len()),
         }
     }
 
-    /// The byte slices before the first file, at most `most`, and whether more (a file or bytes) follows them.
+    /// The byte slices before the first file or pipe, at most `most`, and whether more (of anything) follows them.
     pub fn slices<'a>(&'a self, most: usize, mut each: impl FnMut(&'a [u8])) -> bool {
         for (index, segment) in self.segments.iter().enumerate() {
-            if index == most || matches!(segment, Segment::File { .. }) {
+            if index == most || matches!(segment, Segment::File { .. } | Segment::Pipe { .. }) {
                 return true;
             }
             each(segment.as_bytes());
@@ -433,6 +456,29 @@ mod tests {
         assert_eq!((queue.len(), queue.memory(), bytes(&queue)), (7, 7, b"56 tail".to_vec()));
         queue.supply(b"no file".to_vec());
         assert_eq!(queue.len(), 7);
+    }
+
+    #[test]
+    fn what_is_in_a_pipe_is_counted_until_it_has_left() {
+        let pipe = Rc::new(Pipe::new(crate::sys::fd::pipe().unwrap()));
+        pipe.filled(10);
+        let (mut queue, mut out) = (Queue::new(), Queue::new());
+        queue.extend(b"head");
+        queue.push(Segment::Pipe { pipe: Rc::clone(&pipe), len: 10 });
+        queue.extend(b"tail");
+        assert_eq!((queue.len(), queue.memory(), bytes(&queue)), (18, 18, b"head".to_vec()));
+        queue.consume(7);
+        assert!(matches!(queue.front(), Front::Pipe(_, 7)) && pipe.held() == 7);
+        queue.move_to(&mut out, 3);
+        assert_eq!((queue.len(), out.len(), pipe.held()), (8, 3, 7));
+        out.consume(3);
+        queue.consume(5);
+        assert_eq!((pipe.held(), Rc::strong_count(&pipe), bytes(&queue)), (0, 1, b"ail".to_vec()));
+        // What is dropped in a queue stays in the pipe.
+        pipe.filled(4);
+        queue.push(Segment::Pipe { pipe: Rc::clone(&pipe), len: 4 });
+        queue.clear();
+        assert_eq!((pipe.held(), Rc::strong_count(&pipe)), (4, 1));
     }
 
     #[test]

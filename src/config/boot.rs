@@ -14,6 +14,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Bytes that a pipe of a worker takes, and how many it has: they are memory of the kernel once something is in them.
+pub(crate) const PIPE_SIZE: usize = 256 * 1024;
+pub(crate) const PIPES: usize = 16;
+
 /// Everything a worker needs; it owns all of it after the fork.
 #[derive(Debug)]
 pub struct WorkerBoot {
@@ -39,6 +43,8 @@ pub struct WorkerBoot {
     pub(crate) master: u32,
     /// `config.temp_dir`, as the master opened it to look names up in it; `None` if it could not.
     pub(crate) temp_dir: Option<OwnedFd>,
+    /// Pipes of [`PIPE_SIZE`] bytes, both ends of each, for large answers of upstreams; the sandbox lets it make none itself.
+    pub(crate) pipes: Vec<(OwnedFd, OwnedFd)>,
     /// For each of `config.apps` its pool on the board; a pool keeps its number as long as the master lives.
     pub(crate) app_pools: Vec<u16>,
     /// What each static root is, as it is written: the worker serves no other directory. `None`: none is there.

@@ -164,6 +164,12 @@ impl Section for Upstream {
 }
 
 impl Upstream {
+    /// Whether what some server sends can go through a pipe, unread: that of a Unix socket would be copied once more.
+    pub(crate) fn can_be_piped(&self) -> bool {
+        let is_local = |server: &Server| matches!(server.address, Where::At(Address::Unix(_)));
+        self.tls.is_none() && !self.servers.iter().all(is_local)
+    }
+
     /// Its places: of each which entry of `servers` it is of. An address has one, a name has [`crate::balance::PLACES`].
     pub(crate) fn places(&self) -> impl Iterator<Item = (usize, &Server)> {
         let all = self.servers.iter().enumerate();

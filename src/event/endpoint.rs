@@ -3,7 +3,7 @@
 //! short reads no longer clear it: end of file is still to come and brings no further edge.
 
 use super::Readiness;
-use crate::buf::Queue;
+use crate::buf::{Pipe, Queue};
 use crate::sys::{rights, socket, transfer};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -82,6 +82,16 @@ impl Endpoint {
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Read> {
         let result = transfer::read(self.fd.as_fd(), buffer);
         self.after_read(result, buffer.len())
+    }
+
+    /// Reads once, into a pipe that is empty. A short read says nothing: the pipe may have been full.
+    ///
+    /// # Errors
+    /// As [`transfer::splice`].
+    pub(crate) fn read_into(&mut self, pipe: &Pipe, most: usize) -> io::Result<Read> {
+        let result = transfer::splice(self.fd.as_fd(), pipe.inlet(), most);
+        pipe.filled(result.as_ref().map_or(0, |count| *count as u64));
+        self.after_read(result, 0)
     }
 
     /// Looks at what a read would give, which stays. An event tells when there is more to look at.

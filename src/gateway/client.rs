@@ -367,6 +367,22 @@ impl Client {
         }
     }
 
+    /// How many bytes of the body of the response may go on unread.
+    #[must_use]
+    pub(crate) fn unread(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Exchange { response, ended: false, .. } if self.answered => response.unread(),
+            _ => None,
+        }
+    }
+
+    /// So many of [`Self::unread`] went on.
+    pub(crate) fn passed(&mut self, count: u64) {
+        if let Stage::Exchange { response, .. } = &mut self.stage {
+            response.passed(count);
+        }
+    }
+
     /// The server has closed its side in an orderly way; the next [`Self::poll`] says whether the response is complete.
     pub(crate) fn eof(&mut self) {
         if let Stage::Exchange { response, ended, .. } = &mut self.stage {

@@ -143,6 +143,22 @@ impl Response {
         }
     }
 
+    /// As [`http1::Response::unread`]; of what comes in records nothing.
+    #[must_use]
+    pub(crate) fn unread(&self) -> Option<u64> {
+        match self {
+            Self::Plain(response) => response.unread(),
+            Self::Records(_) => None,
+        }
+    }
+
+    /// So many of [`Self::unread`] went on.
+    pub(crate) fn passed(&mut self, count: u64) {
+        if let Self::Plain(response) = self {
+            response.passed(count);
+        }
+    }
+
     /// What has come behind [`Event::Switched`].
     pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         match self {

@@ -479,6 +479,23 @@ impl Response {
         if self.of_program { cgi::parse(input) } else { h1::parse_response(input, HEAD_MAX) }
     }
 
+    /// How many bytes of the body are to come, if whatever comes is that: they may go on unread, and be counted with
+    /// [`Self::passed`].
+    #[must_use]
+    pub(crate) fn unread(&self) -> Option<u64> {
+        match self.state {
+            State::Sized { left: left @ 1.. } if self.input.is_empty() => Some(left),
+            _ => None,
+        }
+    }
+
+    /// So many of [`Self::unread`] went on.
+    pub(crate) fn passed(&mut self, count: u64) {
+        if let State::Sized { left } = &mut self.state {
+            *left = left.saturating_sub(count);
+        }
+    }
+
     /// The upstream closed in an orderly way. After a reset do not call this: give the response up.
     pub fn eof(&mut self) {
         self.eof = true;

@@ -3,9 +3,9 @@
 use super::generation::Generation;
 use super::{logger, shared};
 use crate::balance::WorkerRoster;
-use crate::config::Sandbox;
-use crate::config::boot::{Listener, WorkerBoot};
+use crate::config::boot::{Listener, PIPE_SIZE, PIPES, WorkerBoot};
 use crate::config::credentials::Credentials;
+use crate::config::{Config, Sandbox, Upstream};
 use crate::control::worker::ToMaster;
 use crate::dispatch::WorkerBoard;
 use crate::sys::carried::Carried;
@@ -224,12 +224,20 @@ fn boot(
         runtime_dir: worker.runtime_dir,
         master,
         temp_dir: worker.generation.temp_dir.as_ref().map(|directory| directory.try_clone()).transpose()?,
+        pipes: pipes(&worker.generation.config),
         app_pools: worker.generation.app_pools.clone(),
         roots: worker.generation.roots.there(),
         access_logs,
         credentials: worker.credentials,
         candidate: worker.candidate,
     })
+}
+
+/// As many as can be had, if any upstream has a use for them, and where descriptors are few only some.
+fn pipes(config: &Config) -> Vec<(OwnedFd, OwnedFd)> {
+    let has_use = config.upstreams.iter().any(Upstream::can_be_piped);
+    let most = if has_use { PIPES.min((process::open_files_limit() / 64) as usize) } else { 0 };
+    std::iter::repeat_with(|| fd::pipe_of(PIPE_SIZE).ok()).take(most).map_while(|pipe| pipe).collect()
 }
 
 fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
@@ -240,6 +248,7 @@ fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
         .iter()
         .chain(&boot.temp_dir)
         .chain([&boot.control, &boot.tell])
+        .chain(boot.pipes.iter().flat_map(|(outlet, inlet)| [outlet, inlet]))
         .map(OwnedFd::as_raw_fd);
     listeners.chain(wake).chain(others).chain(super::logger::descriptor()).collect()
 }

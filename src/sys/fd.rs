@@ -1,6 +1,6 @@
 //! Small things that are done with a descriptor: eventfds, unlinked files, duplicates.
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -70,9 +70,27 @@ pub(crate) fn named_then_unlinked(directory: &std::path::Path) -> io::Result<Fil
 ///
 /// # Errors
 /// EMFILE, ENFILE.
-#[cfg(test)]
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
+}
+
+/// The same, of so many bytes.
+///
+/// # Errors
+/// EMFILE; EPERM where the user has too many pages in pipes (pipe(7)).
+pub(crate) fn pipe_of(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let pipe = pipe()?;
+    let size = i32::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+    fcntl(&pipe.1, FcntlArg::F_SETPIPE_SZ(size))?;
+    Ok(pipe)
+}
+
+/// Reads from a pipe; how many bytes.
+///
+/// # Errors
+/// EAGAIN when it is empty.
+pub(crate) fn read_pipe(pipe: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(nix::unistd::read(pipe, buffer)?)
 }
 
 /// Writes what is not longer than PIPE_BUF to a channel that does not block: all of it, or nothing (pipe(7); a stream socket

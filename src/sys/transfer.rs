@@ -2,6 +2,7 @@
 
 use super::{file, page_cache};
 use crate::buf::{Front, Queue, Stamp};
+use nix::fcntl::{self, SpliceFFlags};
 use nix::libc;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::io::{self, IoSlice};
@@ -57,7 +58,7 @@ pub(crate) struct Written {
 }
 
 /// Writes what stands first in the queue and consumes what was written: slices of memory gathered in one `sendmsg`
-/// (with MSG_MORE if a file follows), or a slice of a file by `sendfile`. The end of a file with a stamp is left, see
+/// (with MSG_MORE if a file follows), a slice of a file by `sendfile`, or what is in a pipe by `splice`. The end of a file with a stamp is left, see
 /// [`COPIED`].
 ///
 /// # Errors
@@ -77,6 +78,7 @@ pub(crate) fn write_queue(fd: BorrowedFd<'_>, queue: &mut Queue) -> io::Result<W
             }
             (count, offered)
         }
+        Front::Pipe(pipe, len) => (splice(pipe.outlet(), fd, size(len))? as u64, len),
         Front::Only(bytes) => send_bytes(fd, bytes, MsgFlags::MSG_NOSIGNAL)?,
         Front::Bytes(..=FEW) => send_slices::<FEW>(fd, queue)?,
         Front::Bytes(_) => send_slices::<GATHER>(fd, queue)?,
@@ -129,6 +131,21 @@ pub(crate) fn copy(
 /// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone.
 pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     retry(|| send(fd, bytes, MsgFlags::MSG_NOSIGNAL))
+}
+
+/// Moves at most so many bytes from a socket to a pipe or from a pipe to a socket, in the kernel (splice(2)); how many. 0 is
+/// the end of what a socket sends. Neither end is waited for.
+///
+/// # Errors
+/// EAGAIN when nothing comes or there is no room, EPIPE and ECONNRESET as for reading and writing; EPERM, ENOSYS and EINVAL
+/// where it cannot be done.
+pub(crate) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+    let flags = SpliceFFlags::SPLICE_F_MOVE | SpliceFFlags::SPLICE_F_NONBLOCK;
+    retry(|| fcntl::splice(from, None, to, None, most, flags))
+}
+
+fn size(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 /// Fails if the content is not that of the stamp. A file that cannot be asked is not.
@@ -224,7 +241,7 @@ fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buf::Segment;
+    use crate::buf::{Pipe, Segment};
     use std::io::{Read, Write};
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
@@ -252,6 +269,55 @@ mod tests {
         let mut text = String::new();
         there.read_to_string(&mut text).unwrap();
         assert_eq!(text, "head 23456 tail");
+    }
+
+    #[test]
+    fn what_goes_through_a_pipe_arrives_in_order_however_little_is_taken_at_a_time() {
+        use std::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pair = || {
+            let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let here = listener.accept().unwrap().0;
+            here.set_nonblocking(true).unwrap();
+            (here, there)
+        };
+        let ((from, mut server), (to, client)) = (pair(), pair());
+        let body: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
+        let sent = body.clone();
+        let writer = std::thread::spawn(move || server.write_all(&sent));
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            { client }.read_to_end(&mut all).map(|_| all)
+        });
+        let wait = |result: io::Result<usize>| match result {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::yield_now();
+                None
+            }
+            other => Some(other.unwrap()),
+        };
+        let pipe = Rc::new(Pipe::new(super::super::fd::pipe_of(128 * 1024).unwrap()));
+        let mut queue = Queue::new();
+        queue.extend(b"head ");
+        let mut ended = false;
+        while !(ended && queue.is_empty()) {
+            if pipe.held() == 0
+                && !ended
+                && let Some(count) = wait(splice(from.as_fd(), pipe.inlet(), 100_000))
+            {
+                pipe.filled(count as u64);
+                queue.push(Segment::Pipe { pipe: Rc::clone(&pipe), len: count as u64 });
+                ended = count == 0;
+                assert_eq!((queue.memory() as u64, queue.own() >= count as u64), (queue.len(), true));
+            }
+            if !queue.is_empty() {
+                wait(write_queue(to.as_fd(), &mut queue).map(|written| written.count as usize));
+            }
+        }
+        assert_eq!((pipe.held(), Rc::strong_count(&pipe)), (0, 1));
+        drop(to);
+        writer.join().unwrap().unwrap();
+        assert!(reader.join().unwrap().unwrap() == [b"head ", &*body].concat());
     }
 
     #[test]

@@ -264,6 +264,11 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Whether a body of known length leaves as it is, without frames.
+    pub(super) fn is_unframed(&self) -> bool {
+        matches!(self.door, Door::H1 { .. })
+    }
+
     /// Whether other responses of the connection take as much memory as all may.
     pub(super) fn is_crowded(&self) -> bool {
         match &self.door {

@@ -4,8 +4,9 @@
 use super::budget::{Budget, Share};
 use super::closer::Closer;
 use super::reply::Reply;
-use crate::buf::{OpenFile, Queue, Segment};
+use crate::buf::{OpenFile, Pipe, Queue, Segment};
 use crate::config::ResponseBuffer;
+use crate::config::boot::PIPE_SIZE;
 use crate::http::Fields;
 use crate::sys::fd::{self, Handed};
 use crate::sys::process;
@@ -41,12 +42,32 @@ pub(super) struct Store {
     /// As the master opened it; `None` if it could not.
     directory: Option<OwnedFd>,
     closer: Rc<Closer>,
+    /// Those that nobody else holds are free.
+    pipes: Vec<Rc<Pipe>>,
 }
+
+/// From that length on a body goes through pipes, where it can.
+pub(super) const PIPED_FROM: u64 = 1024 * 1024;
 
 impl Store {
     pub(super) fn new(memory: u64, directory: Option<OwnedFd>) -> Self {
         let closer = Rc::new(Closer::for_own(process::open_files_limit()));
-        Self { budget: Budget::new(memory), directory, closer }
+        Self { budget: Budget::new(memory), directory, closer, pipes: Vec::new() }
+    }
+
+    /// The same, with pipes of so many bytes as [`PIPE_SIZE`] says.
+    pub(super) fn with_pipes(mut self, ends: Vec<(OwnedFd, OwnedFd)>) -> Self {
+        self.pipes = ends.into_iter().map(|ends| Rc::new(Pipe::new(ends))).collect();
+        self
+    }
+
+    /// An empty pipe, if one is free. `scratch`: for what was left in it, as its client went.
+    pub(super) fn pipe(&self, scratch: &mut [u8]) -> Option<Rc<Pipe>> {
+        let pipe = self.pipes.iter().find(|pipe| Rc::strong_count(pipe) == 1)?;
+        while pipe.held() > 0 {
+            pipe.drained(fd::read_pipe(pipe.outlet(), scratch).ok()? as u64);
+        }
+        Some(Rc::clone(pipe))
     }
 
     fn make(&self) -> io::Result<Handed> {
@@ -255,6 +276,12 @@ impl ResponseSpool {
     /// Whether it can keep the order of what comes next.
     pub(super) fn takes_events(&self) -> bool {
         self.after.is_none()
+    }
+
+    /// How many bytes may go to the client through a pipe: it has taken nearly all that came before.
+    pub(super) fn room_in_pipe(&self, reply: &Reply<'_>, store: &Store) -> usize {
+        let keeps_up = self.is_empty() && reply.waiting() < LITTLE && store.budget.has_plenty();
+        if keeps_up { PIPE_SIZE } else { 0 }
     }
 
     /// How many bytes may be read of who sends the response, before anything of its body has come.

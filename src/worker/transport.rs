@@ -39,7 +39,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A file that stands still is tried so soon: `sendfile` may have ended early without the socket being full.
+/// A file or pipe that stands still is tried so soon: `sendfile` or `splice` may have ended early without the socket being full.
 const NUDGE: Duration = Duration::from_secs(1);
 
 /// How long a part of a file that was found in memory is believed to stay there.
@@ -296,7 +296,7 @@ impl Transport {
         if self.must_read_first(queue, key, cx)? {
             return Ok(false);
         }
-        let is_file = matches!(queue.front(), Front::File { .. });
+        let by_kernel = matches!(queue.front(), Front::File { .. } | Front::Pipe(..));
         let gathers = whole && is_framed(queue);
         let written = match copy {
             _ if gathers => self.write_gathered(queue, cx),
@@ -315,7 +315,7 @@ impl Transport {
         if stamped.is_some() && copy.is_none() && !gathers {
             self.lent = Some(Box::new(Lent { end: self.written, left: u64::MAX, pause: PAUSE }));
         }
-        self.nudge = (is_file && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
+        self.nudge = (by_kernel && !self.endpoint.writable()).then(|| cx.now.after(NUDGE));
         Ok(written > 0)
     }
 
@@ -415,7 +415,8 @@ impl Transport {
 /// Whether a short part of a file stands between bytes, as in frames of HTTP/2: they leave together.
 fn is_framed(queue: &Queue) -> bool {
     let mut segments = queue.segments();
-    let part = segments.by_ref().take(2).find(|segment| matches!(segment, Segment::File { .. }));
+    let part = segments.by_ref().take(2).find(|segment| segment.as_bytes().is_empty());
+    let part = part.filter(|segment| matches!(segment, Segment::File { .. }));
     part.is_some_and(|part| part.len() <= COPIED) && segments.next().is_some()
 }
 

@@ -3,8 +3,9 @@
 
 use crate::harness::http2::Client;
 use crate::harness::{
-    Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, wait_until,
+    Connection, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, wait_until, without,
 };
+use nix::libc;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -424,4 +425,98 @@ fn a_client_that_goes_leaves_nothing_behind() {
     wait_nothing_kept(&server, descriptors);
     let before = source.upstream.received().iter().filter(|request| request.line.starts_with("POST")).count();
     assert_eq!(before, 0);
+}
+
+/// Clients that do not read stop responses on whatever way those go.
+#[test]
+fn large_bodies_go_through_pipes_where_nobody_has_to_look_at_them() {
+    const CLIENTS: usize = 8;
+    let (large, small) = (noise(LARGE, 21), noise((1 << 20) - 1, 22));
+    for (body, keys, path, piped) in [
+        (&large, "", "/sized", true),
+        (&large, "", "/chunked", false),
+        (&large, "", "/close", false),
+        (&large, "buffering: Off", "/sized", false),
+        (&small, "", "/sized", false),
+    ] {
+        let source = source(body.clone(), "");
+        let server = front(&source.upstream, &Keys { location: keys, ..Keys::default() }).start();
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| asks(&server, path)).collect();
+        if keys.is_empty() {
+            source.wait_answered(CLIENTS);
+        } else {
+            source.wait_stalled();
+        }
+        let worker = server.ready("worker")[0];
+        assert_eq!(worker.has_something_in_pipes(), piped, "{keys} {path}");
+        for client in &mut clients {
+            assert!(client.reply("GET").unwrap().body == *body, "{keys} {path}");
+        }
+        // Both connections go on, and pipes serve again.
+        for client in clients.iter_mut().take(2).filter(|_| path != "/close") {
+            assert!(client.request("GET", path, &[], b"").unwrap().body == *body, "{keys} {path}");
+        }
+        wait_nothing_kept(&server, usize::MAX);
+    }
+}
+
+#[test]
+fn what_clients_leave_in_pipes_reaches_nobody() {
+    let body = noise(LARGE, 26);
+    let source = source(body.clone(), "");
+    let server = front(&source.upstream, &Keys::default()).start();
+    // More than there are pipes.
+    for _ in 0..3 {
+        let clients: Vec<_> = (0..10).map(|_| asks(&server, "/sized")).collect();
+        source.wait_answered(10);
+        drop(clients);
+        wait_nothing_kept(&server, usize::MAX);
+        source.answered.store(0, Ordering::SeqCst);
+    }
+    for _ in 0..4 {
+        assert!(get(server.address, "/sized").body == body);
+    }
+}
+
+#[test]
+fn what_went_through_a_pipe_counts_in_the_log() {
+    let body = noise(4 << 20, 24);
+    let source = source(body.clone(), "");
+    let server = front(&source.upstream, &Keys::default()).start();
+    assert!(asks(&server, "/sized").reply("GET").unwrap().body == body);
+    let line = server.wait_log("GET /sized");
+    assert!(line.contains(&format!(" 200 {} ", body.len())), "{line}");
+}
+
+#[test]
+fn a_large_body_that_breaks_off_breaks_off_for_the_client_and_spoils_no_connection() {
+    let body = noise(3 << 20, 25);
+    let sent = body.clone();
+    let upstream = Upstream::start(move |request, stream| {
+        let more = usize::from(request.line.contains("/cut"));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", sent.len() + more);
+        stream.write_all(head.as_bytes()).is_ok() && stream.write_all(&sent).is_ok() && more == 0
+    });
+    let server = front(&upstream, &Keys::default()).start().tolerant(&["behind"]);
+    let mut client = asks(&server, "/cut");
+    assert_eq!(client.reply_head().unwrap().status, 200);
+    assert!(client.rest().unwrap() == body, "what came of it, and no more");
+    server.wait_log("[truncated]");
+    let mut client = asks(&server, "/whole");
+    assert!(client.reply("GET").unwrap().body == body);
+    assert!(client.request("GET", "/whole", &[], b"").unwrap().body == body);
+    assert_eq!(upstream.last().connection, 1, "the second one, for both");
+}
+
+/// Another sandbox around ours may refuse the call.
+#[test]
+fn a_large_body_arrives_where_nothing_can_be_spliced() {
+    let body = noise(4 << 20, 27);
+    let source = source(body.clone(), "");
+    let prefix = without(&[libc::SYS_splice]);
+    let prefix: Vec<_> = prefix.iter().map(String::as_str).collect();
+    let server = front(&source.upstream, &Keys::default()).under(&prefix).start();
+    for _ in 0..2 {
+        assert!(get(server.address, "/sized").body == body);
+    }
 }

@@ -218,6 +218,43 @@ fn framed(body: BodyLength, trailers: Option<&Fields>) -> String {
 }
 
 #[test]
+fn a_body_of_known_length_may_go_on_unread() {
+    let mut response = Response::new(Method::Get);
+    response.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(response.unread(), None, "there is no head yet");
+    assert!(matches!(response.poll(), Some(Event::Head { .. })));
+    assert_eq!(response.unread(), None, "what has come is first");
+    assert_eq!(response.poll(), Some(Event::Body(b"abc".to_vec())));
+    assert_eq!(response.unread(), Some(7));
+    response.passed(5);
+    assert_eq!(response.unread(), Some(2));
+    response.feed(b"ij");
+    assert_eq!(response.unread(), None);
+    assert_eq!(response.poll(), Some(Event::Body(b"ij".to_vec())));
+    assert_eq!((response.unread(), response.poll()), (None, Some(Event::End)));
+    assert!(response.reusable());
+    // All of it goes on, and less than was announced does.
+    for (passed, end) in [(4, Event::End), (3, Event::Broken(Fault::Truncated))] {
+        let mut response = Response::new(Method::Get);
+        response.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        assert!(matches!(response.poll(), Some(Event::Head { .. })));
+        response.passed(passed);
+        response.eof();
+        assert_eq!(response.poll(), Some(end));
+    }
+    for (method, fields) in [
+        (Method::Get, "Transfer-Encoding: chunked\r\n"),
+        (Method::Get, ""),
+        (Method::Head, "Content-Length: 9\r\n"),
+    ] {
+        let mut response = Response::new(method);
+        response.feed(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+        assert!(matches!(response.poll(), Some(Event::Head { .. })));
+        assert_eq!(response.unread(), None, "{fields}");
+    }
+}
+
+#[test]
 fn trailers_stand_behind_chunks_and_nowhere_else() {
     let mut trailers = Fields::new();
     trailers.add("X-Sum", "1");

@@ -161,6 +161,9 @@ fn checked(own: u32) -> Vec<(c_long, Vec<Check>)> {
         (libc::SYS_tgkill, vec![Check::Among { argument: 0, ignoring: 0, values: vec![own] }]),
         // Its own limits, to look at (sysconf(3)).
         (libc::SYS_prlimit64, vec![among(0, &[0]), Check::Null { argument: 2 }]),
+        // Large bodies go from socket to socket through pipes that it was born with; one that waits would hold up whoever
+        // reads at the other end.
+        (libc::SYS_splice, vec![Check::With { argument: 5, bits: bits(libc::SPLICE_F_NONBLOCK as i32) }]),
         // Copies, and what an exec would close. F_SETFL is not among them: listeners and the access log are shared with
         // the siblings, and so are their flags.
         (libc::SYS_fcntl, vec![among(1, &descriptor)]),

@@ -83,6 +83,7 @@ impl Bench {
             runtime_dir: directory.clone(),
             master: 0,
             temp_dir: None,
+            pipes: Vec::new(),
             app_pools: Vec::new(),
             access_logs: vec![fs::File::create(directory.join("access.log")).unwrap().into()],
             credentials: Credentials::default(),

@@ -8,7 +8,7 @@ use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, Version, per
 use crate::route::Matcher;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};
-use crate::worker::spool::PASSED_ON;
+use crate::worker::spool::{PASSED_ON, PIPED_FROM};
 use crate::worker::upstream::proxy::{Body, ProxyRun};
 
 /// Fields of an error that a page of the site does not stand in for: what to do about it (RFC 9110 §10.2, §11.6.1).
@@ -129,9 +129,15 @@ impl Exchange {
         }
         let upstream = drive.config.upstream(proxy.upstream);
         let limits = upstream.filter(|_| is_buffered(proxy, &head.fields));
+        // One that is passed on has nothing wait but what is asked for.
+        let is_large = limits.is_some() && matches!(body, BodyLength::Known(PIPED_FROM..));
+        let takes_bytes = self.peer.session.is_none() && drive.reply.is_unframed();
         let limits = limits.map_or(PASSED_ON, |upstream| upstream.response_buffer);
         if let Step::Proxy(run) = &mut self.step {
             run.keep(limits);
+            if is_large && takes_bytes {
+                run.pass_unread(drive.cx);
+            }
         }
         self.show_fields(&mut head.fields, drive);
         self.take_advance(Advance::Head(head, body), drive)

@@ -90,6 +90,8 @@ pub(super) fn copy(queue: &Queue, waits: bool, room: &mut [u8]) -> io::Result<us
         let most = room.len().min(usize::try_from(segment.len()).unwrap_or(usize::MAX));
         let Some(room) = room.get_mut(..most).filter(|room| !room.is_empty()) else { break };
         let copied = match segment {
+            // Never of TLS: see `pass_unread`.
+            Segment::Pipe { .. } => 0,
             Segment::File { file, .. } if file.far().is_some() => 0,
             Segment::File { file, offset, stamp, .. } => {
                 match transfer::copy(file.as_fd(), *offset, *stamp, waits && filled == 0, room) {

@@ -1,7 +1,7 @@
 //! Connecting to a server of an upstream, the handshake of TLS included.
 
 use super::links::Link;
-use crate::config::Address;
+use crate::config::{Address, Upstream};
 use crate::event::Endpoint;
 use crate::http::fault::Fault;
 use crate::sys::socket;
@@ -18,6 +18,14 @@ pub(super) struct NoConnection {
 }
 
 impl Context {
+    /// Whether a server is reached by TCP, in the clear: what it sends can go through a pipe, and is better off there. From a
+    /// Unix socket it would be copied once more.
+    pub(super) fn can_be_piped(&self, upstream: usize, server: usize) -> bool {
+        let is_plain = self.config.upstreams.get(upstream).is_some_and(Upstream::can_be_piped);
+        let address = self.servers.spot(upstream, server).and_then(|spot| spot.address.as_ref());
+        is_plain && matches!(address, Some(Address::Tcp(_)))
+    }
+
     /// A connection to a server: it may not be there yet. `header` is what one begins with that begins with TLS.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ use crate::worker::drive::{Advance, Drive};
 use crate::worker::owner::Owner;
 use crate::worker::reply::Reply;
 use crate::worker::spool::{PASSED_ON, ResponseSpool, unkept};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(in crate::worker) struct ProxyRun {
     spool: ResponseSpool,
     /// What follows the body of the response.
     trailers: Fields,
+    /// The body may go on unread.
+    piped: bool,
     /// How the response has ended, once its connection is not needed any more; its client may not have been given all of it.
     end: Option<Result<(), Fault>>,
 }
@@ -115,6 +118,7 @@ impl ProxyRun {
             kept,
             spool: ResponseSpool::new(PASSED_ON, &cx.store),
             trailers: Fields::new(),
+            piped: false,
             end: None,
         });
         run.try_next(cx).inspect_err(|_| run.leave(cx))?;
@@ -293,9 +297,12 @@ impl ProxyRun {
         }
     }
 
-    fn read(&mut self, key: Key, reply: &Reply<'_>, cx: &mut Context) -> Result<bool, Fault> {
+    fn read(&mut self, key: Key, reply: &mut Reply<'_>, cx: &mut Context) -> Result<bool, Fault> {
         if !self.spool.takes_events() {
             return Ok(false);
+        }
+        if let Some(read) = self.pass(key, reply, cx)? {
+            return Ok(read);
         }
         let room = self.spool.room(reply, &cx.store, cx.now);
         let wanted = self.client.wants_bytes(room > 0)?;
@@ -316,6 +323,40 @@ impl ProxyRun {
             }
         }
         Ok(true)
+    }
+
+    /// The body may go on unread, as its client takes bytes as they are, and the server sends them so.
+    pub(in crate::worker) fn pass_unread(&mut self, cx: &Context) {
+        self.piped = cx.can_be_piped(self.upstream, self.server);
+    }
+
+    /// Has the body go to the client through a pipe; whether something did. `None`: it is to be read, by now at least.
+    fn pass(&mut self, key: Key, reply: &mut Reply<'_>, cx: &mut Context) -> Result<Option<bool>, Fault> {
+        if !self.piped {
+            return Ok(None);
+        }
+        let Some(unread) = self.client.unread() else { return Ok(None) };
+        let Some(link) = cx.links.get_mut(key).filter(|link| link.readable()) else { return Ok(None) };
+        let room = self.spool.room_in_pipe(reply, &cx.store);
+        let most = usize::try_from(unread).unwrap_or(usize::MAX).min(room);
+        if most == 0 {
+            return Ok(None);
+        }
+        let Some(pipe) = cx.store.pipe(&mut cx.scratch) else { return Ok(None) };
+        match link.endpoint.read_into(&pipe, most) {
+            Ok(Read::Bytes(count)) => {
+                self.client.passed(count as u64);
+                reply.send(Segment::Pipe { pipe, len: count as u64 });
+            }
+            Ok(Read::Eof) => self.client.eof(),
+            Ok(Read::Blocked) => return Ok(Some(false)),
+            Err(error) if is_impossible(&error) => {
+                self.piped = false;
+                return Ok(None);
+            }
+            Err(_) => return Err(self.client.reset()),
+        }
+        Ok(Some(true))
     }
 
     /// The response is complete: keep the connection if nothing is left on it.
@@ -380,6 +421,14 @@ impl ProxyRun {
     pub(in crate::worker) fn bind_session(&self, is_https: bool, fields: &mut Fields, cx: &mut Context) {
         cx.bind_session((self.upstream, self.server), self.wanted.session, is_https, fields);
     }
+}
+
+/// Whether a call was refused as such, by this kernel or by what guards it.
+fn is_impossible(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput
+    )
 }
 
 /// What a request has in common with others that go to the same server.

@@ -1,7 +1,10 @@
 //! Processes as the kernel shows them.
 
+use nix::fcntl::{OFlag, SpliceFFlags, tee};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, mpsc};
 
@@ -91,6 +94,23 @@ impl Process {
     /// Number of open descriptors.
     pub(crate) fn descriptors(self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
+    }
+
+    /// Whether something is in one of its pipes.
+    pub(crate) fn has_something_in_pipes(self) -> bool {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
+        let pipes = open.map(|entry| entry.path()).filter(|path| {
+            std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"))
+        });
+        let (_outlet, inlet) = nix::unistd::pipe().unwrap();
+        let mut filled = pipes.filter(|pipe| {
+            let pipe = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(pipe);
+            // A copy of what is there, which stays.
+            pipe.is_ok_and(|pipe| {
+                tee(pipe, &inlet, 1, SpliceFFlags::SPLICE_F_NONBLOCK).is_ok_and(|one| one > 0)
+            })
+        });
+        filled.next().is_some()
     }
 
     /// Effective user id.
