@@ -108,10 +108,19 @@ pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 
 /// The first `name` in the directories of `path`, separated by colons.
 pub(crate) fn find_program(source: &dyn Source, name: &str, path: &str) -> Option<PathBuf> {
-    path.split(':')
-        .filter(|directory| directory.starts_with('/'))
-        .map(|directory| Path::new(directory).join(name))
-        .find(|program| source.is_file(program))
+    programs(source, name, path).next()
+}
+
+/// All that a bare name could be, as execvp(3) tries one after the other.
+pub(crate) fn programs<'a>(
+    source: &'a dyn Source,
+    name: &'a str,
+    path: &'a str,
+) -> impl Iterator<Item = PathBuf> + 'a {
+    let directories = path.split(':').filter(|directory| directory.starts_with('/'));
+    directories
+        .map(move |directory| Path::new(directory).join(name))
+        .filter(|program| source.is_file(program))
 }
 
 /// The name has wildcards.

@@ -1,6 +1,6 @@
 //! Whether the programs of daemons, cron jobs and `before` are there, and may be started by their users.
 
-use super::super::source::{DEFAULT_PATH, find_program};
+use super::super::source::{DEFAULT_PATH, programs};
 use super::super::{App, Config, CronJob, Daemon, Disk, Task, env_file};
 use super::Check;
 use super::rights::Identity;
@@ -34,8 +34,15 @@ impl<'a> Start<'a> {
         path_of(&self.task.env_file, &self.task.env).or(of_app)
     }
 
-    /// The program, as the master looks for it: on that PATH, else in the virtualenv and on the usual one.
-    fn program(&self, name: &str, directory: &Path, own_path: Option<&str>) -> Option<PathBuf> {
+    /// The program, as the master looks for it: on that PATH, else in the virtualenv and on the usual one. Of several the first
+    /// that this user may execute.
+    fn program(
+        &self,
+        name: &str,
+        directory: &Path,
+        own_path: Option<&str>,
+        identity: &Identity,
+    ) -> Option<PathBuf> {
         if name.contains('/') {
             return Some(directory.join(name)).filter(|path| path.is_file());
         }
@@ -43,7 +50,10 @@ impl<'a> Start<'a> {
             Some(home) => format!("{}:{}", home.join("bin").display(), self.path),
             None => self.path.clone(),
         };
-        find_program(&Disk, name, &own_path.map_or_else(usual, str::to_owned))
+        let path = own_path.map_or_else(usual, str::to_owned);
+        let mut found: Vec<PathBuf> = programs(&Disk, name, &path).collect();
+        let first = found.iter().position(|program| identity.may_execute(program).is_ok()).unwrap_or(0);
+        (first < found.len()).then(|| found.swap_remove(first))
     }
 }
 
@@ -109,7 +119,8 @@ impl Check<'_> {
             return;
         }
         let own_path = start.own_path();
-        let Some(found) = start.program(name, directory.unwrap_or(Path::new("/")), own_path.as_deref())
+        let Some(found) =
+            start.program(name, directory.unwrap_or(Path::new("/")), own_path.as_deref(), identity)
         else {
             let hint = match (directory, app) {
                 _ if name.contains(' ') => {
@@ -132,6 +143,30 @@ impl Check<'_> {
         if let Err(why) = identity.may_execute(&found) {
             let what = format!("`{}` cannot be executed by {}: {why}", found.display(), identity.name);
             self.add(key, what, "");
+        } else if let Some((interpreter, why)) = unfit_interpreter(&found, identity) {
+            let what = format!(
+                "`{}` names `{}` in its first line, which cannot be executed by {}: {why}",
+                found.display(),
+                interpreter.display(),
+                identity.name
+            );
+            self.add(
+                key,
+                what,
+                "if it is of a virtualenv, make that anew with a Python that this user may execute",
+            );
         }
     }
+}
+
+/// The interpreter of a script (execve(2)), if that cannot be executed; and why.
+fn unfit_interpreter(program: &Path, identity: &Identity) -> Option<(PathBuf, String)> {
+    use std::io::Read as _;
+    let mut first = Vec::new();
+    std::fs::File::open(program).ok()?.take(256).read_to_end(&mut first).ok()?;
+    let line = first.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let word = std::str::from_utf8(line).ok()?.split_whitespace().next()?;
+    let interpreter = PathBuf::from(word);
+    let why = identity.may_execute(&interpreter).err()?;
+    Some((interpreter, why))
 }

@@ -119,6 +119,34 @@ fn an_app_needs_its_directory_virtualenv_and_interpreter() {
 }
 
 #[test]
+fn a_command_needs_its_program_and_the_interpreter_of_that() {
+    let directory = Directory::new("command");
+    let root = directory.0.display().to_string();
+    let app = |program: &str| {
+        let keys = format!(
+            "command: [\"{program}\"], chdir: \"{root}\", env: {{\"PATH\": \"{root}/one:{root}/two\"}}"
+        );
+        problems(&respond(&format!("temp_dir: \"/tmp\", apps: {{\"shop\": ({keys})}}")))
+    };
+    let runs = |name: &str, text: &str| {
+        let path = directory.file(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let lines = app("server");
+    assert!(lines[0].contains("apps.shop.command: there is no program `server`"), "{lines:#?}");
+    // One that may not be executed hides no other, as for execvp(3).
+    directory.file("one/server", "#!/bin/sh\n");
+    assert!(app("server")[0].contains("one/server` cannot be executed by"), "{:#?}", app("server"));
+    runs("two/server", "#!/bin/sh -e\n");
+    assert_eq!(app("server"), Vec::<String>::new());
+    runs("one/server", "#! /no/such/python -s\n");
+    let lines = app("server");
+    assert!(lines[0].contains("one/server` names `/no/such/python` in its first line"), "{lines:#?}");
+    runs("one/server", "\x7fELF");
+    assert_eq!(app("server"), Vec::<String>::new());
+}
+
+#[test]
 fn users_directories_and_programs_are_looked_for() {
     let lines = problems(&respond(
         "temp_dir: \"/tmp\", user: \"no-such-user\", pid_file: \"/no/such/x.pid\", control: \"/tmp\", \

@@ -72,7 +72,7 @@ impl Process {
         kill(Pid::from_raw(self.pid.try_into().unwrap()), signal).unwrap();
     }
 
-    /// A size from `/proc/PID/status` in bytes: `VmRSS` (now) or `VmHWM` (the most so far).
+    /// A size from `/proc/PID/status` in bytes: `VmRSS` (now), `RssAnon` (of that, what is no file's), `VmHWM` (the most so far).
     pub(crate) fn memory(self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let line =
