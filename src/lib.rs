@@ -31,6 +31,9 @@
 //! | helper | exec'd process for what needs threads, a resolver or an async client: one or none to order certificates, one or none, the *resolver*, to look names up |
 //! | app process | an exec'd Python interpreter running the embedded host program |
 //! | host | what serves an app in its processes, and what it is told: a kind of app, described in `config::host` |
+//! | command | the other kind: a server of its own, which knows nothing of us; its processes are as servers of an upstream |
+//! | probe | a process that finds out whether one of a command serves |
+//! | room | a directory in which such a process makes its socket |
 //! | child | a process that the master has started or adopted, of whatever role, until it is reaped: a row of its one table |
 //! | unit | what can run one request of an app at a time: one thread of one app process |
 //! | pool | processes of one kind kept alive together: the workers, one app |

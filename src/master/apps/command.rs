@@ -201,7 +201,8 @@ impl Master {
         let listener = command.listener.take();
         let (name, door) = (app.name.clone(), command.door(&app.socket));
         let generation = self.source(generation);
-        let settings = generation.config.apps.iter().find(|settings| settings.name == name)?;
+        let app = generation.config.apps.iter().position(|settings| settings.name == name)?;
+        let settings = generation.config.apps.get(app)?;
         let upstream = settings.upstream()?;
         let ready = settings.ready.as_ref().map(|ready| Asked {
             question: ready.question.clone(),
@@ -210,9 +211,7 @@ impl Master {
             timeout: ready.timeout,
         });
         let within = settings.upkeep.boot_timeout.saturating_sub(SOONER);
-        let app = generation.config.apps.iter().position(|settings| settings.name == name);
-        let account = app.and_then(|app| generation.app_account(app));
-        let owner = account.map_or_else(user::uid, |account| account.uid);
+        let owner = generation.app_account(app).map_or_else(user::uid, |account| account.uid);
         let probe = Probe { door, inherited: listener.is_some(), owner, within, ready };
         Some(Probing { probe, listener, account: generation.account.clone() })
     }
