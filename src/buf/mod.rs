@@ -370,6 +370,16 @@ impl Queue {
 
     /// Drops the first `count` bytes: they were written.
     pub fn consume(&mut self, mut count: u64) {
+        if u128::from(count) >= self.length {
+            // Mostly.
+            for segment in self.segments.drain(..) {
+                if let Segment::Pipe { pipe, len } = segment {
+                    pipe.drained(len);
+                }
+            }
+            (self.length, self.memory) = (0, 0);
+            return;
+        }
         while count > 0 {
             let Some(front) = self.segments.front_mut() else { return };
             let take = front.len().min(count);

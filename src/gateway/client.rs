@@ -107,10 +107,8 @@ pub(crate) struct Client {
     method: Method,
     /// The encoded head, kept for another try.
     head: Vec<u8>,
-    /// The protocols that it offers to switch to.
-    offered: Option<Vec<u8>>,
-    /// What has to come back for the key of a WebSocket, if that is ours.
-    accept: Option<String>,
+    /// Where it offers to go on in another protocol.
+    offer: Option<Box<http1::Offer>>,
     /// The client wants trailers.
     takes_trailers: bool,
     encoder: BodyEncoder,
@@ -120,7 +118,7 @@ pub(crate) struct Client {
     /// Bytes of the body have been given to a server.
     committed: bool,
     /// The whole body, as long as it can be sent again.
-    whole: Option<Queue>,
+    whole: Option<Box<Queue>>,
     /// What follows it; it is framed in chunks then.
     trailers: Option<Box<Fields>>,
     /// The head of the response was polled.
@@ -179,8 +177,10 @@ impl Client {
             protocol,
             method,
             head,
-            offered: protocol.offered(request, body),
-            accept: tunnel.then(|| websocket::accept(&websocket::key(request.id))),
+            offer: protocol.offered(request, body).map(|protocols| {
+                let accept = tunnel.then(|| websocket::accept(&websocket::key(request.id)));
+                Box::new(http1::Offer { protocols, accept })
+            }),
             takes_trailers: http1::takes_trailers(request),
             encoder: protocol.body(body),
             body: Queue::new(),
@@ -223,7 +223,7 @@ impl Client {
     pub(crate) fn push_whole(&mut self, mut body: Queue) {
         if self.method.is_idempotent() {
             body.share();
-            self.whole = Some(body.clone());
+            self.whole = Some(Box::new(body.clone()));
         }
         while let Some(piece) = body.pop() {
             self.push_body(piece);
@@ -241,7 +241,7 @@ impl Client {
                 None => BodyLength::Known(body.len()),
             };
             self.encoder = self.protocol.body(length);
-            self.push_whole(body);
+            self.push_whole(*body);
         }
     }
 
@@ -314,8 +314,8 @@ impl Client {
     /// There is a channel, a kept one or a new one: the head of the request goes behind what is in `out`.
     pub(crate) fn leased(&mut self, kept: bool, out: &mut Queue, now: Time) {
         let mut response = self.protocol.response(self.method);
-        if let Some(protocols) = &self.offered {
-            response.offer(protocols, self.accept.as_deref());
+        if let Some(offer) = &self.offer {
+            response.offer(&offer.protocols, offer.accept.as_deref());
         }
         if self.takes_trailers {
             response.keep_trailers();

@@ -7,7 +7,7 @@ use crate::buf::{Queue, Segment};
 use crate::h1::chunked::{self, Decoder};
 use crate::h1::{self, tokens};
 use crate::http::fault::{Fault, Flaw};
-use crate::http::fields::is_name;
+use crate::http::fields::{is_name, write_line};
 use crate::http::text::Short;
 use crate::http::{BodyLength, Fields, Method, Names, RequestHead, Version, percent, target};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
     out.push(b' ');
     target::write_origin_form(head.method(), request.shown.target.unwrap_or(head.target()), out);
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    field(b"Host", request.shown.host.map_or(request.authority, str::as_bytes), out);
+    write_line(b"Host", request.shown.host.map_or(request.authority, str::as_bytes), out);
     let nominated = nominated(head.all("connection"));
     let left = forwards_left(head);
     for (name, value) in head.fields() {
@@ -31,15 +31,15 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
             continue;
         }
         if let Some(left) = left.filter(|_| name.eq_ignore_ascii_case(b"max-forwards")) {
-            field(name, left.saturating_sub(1).to_string().as_bytes(), out);
+            write_line(name, left.saturating_sub(1).to_string().as_bytes(), out);
         } else if passes(name) && !request.is_claim(name) && !is_nominated(name, &nominated) {
-            field(name, value, out);
+            write_line(name, value, out);
         }
     }
     forwarded(request, out);
-    request.shown.said().for_each(|(name, value)| field(name, value, out));
+    request.shown.said().for_each(|(name, value)| write_line(name, value, out));
     request.secure.each_of_client(|name, value| {
-        field(format!("X-SSL-Client-{name}").as_bytes(), value.as_bytes(), out);
+        write_line(format!("X-SSL-Client-{name}").as_bytes(), value.as_bytes(), out);
     });
     out.extend_from_slice(match head.version() {
         Version::Http10 => b"Via: 1.0 hatchery\r\n",
@@ -47,7 +47,7 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         Version::Http2 => b"Via: 2.0 hatchery\r\n",
     });
     if !request.id.is_empty() && !request.shown.drops(b"x-request-id") {
-        field(b"X-Request-Id", request.id.as_bytes(), out);
+        write_line(b"X-Request-Id", request.id.as_bytes(), out);
     }
     match body {
         BodyLength::None => {}
@@ -64,15 +64,15 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
     }
     if takes_trailers(request) {
-        field(b"Connection", b"te", out);
-        field(b"TE", b"trailers", out);
+        write_line(b"Connection", b"te", out);
+        write_line(b"TE", b"trailers", out);
     }
     if let Some(protocols) = offered(head, body) {
-        field(b"Connection", b"upgrade", out);
-        field(b"Upgrade", &protocols, out);
+        write_line(b"Connection", b"upgrade", out);
+        write_line(b"Upgrade", &protocols, out);
     }
     if tunnel {
-        field(b"Sec-WebSocket-Key", websocket::key(request.id).as_bytes(), out);
+        write_line(b"Sec-WebSocket-Key", websocket::key(request.id).as_bytes(), out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -82,7 +82,7 @@ fn announced(request: &Request<'_>, nominated: &[&[u8]], out: &mut Vec<u8>) {
     let names = request.head.all("trailer").flat_map(tokens);
     let names: Vec<_> = names.filter(|name| is_name(name) && follows(request, name, nominated)).collect();
     if !names.is_empty() {
-        field(b"Trailer", &names.join(&b", "[..]), out);
+        write_line(b"Trailer", &names.join(&b", "[..]), out);
     }
 }
 
@@ -161,65 +161,36 @@ pub(crate) fn forwards_left(head: &RequestHead) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Writes one field.
-fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// X-Forwarded-*: what a trusted proxy said, else what we see ourselves; and `Forwarded` where that is wanted.
 fn forwarded(request: &Request<'_>, out: &mut Vec<u8>) {
     let peer = request.peer_address().map(Short::address);
-    list(request, b"X-Forwarded-For", said(request, "x-forwarded-for").chain(peer.as_deref()), out);
+    tell(request, "X-Forwarded-For", peer.as_deref(), true, out);
     let scheme = request.origin.scheme.as_str().as_bytes();
-    list(request, b"X-Forwarded-Proto", said_or(request, "x-forwarded-proto", Some(scheme)), out);
-    list(request, b"X-Forwarded-Host", said_or(request, "x-forwarded-host", Some(request.authority)), out);
+    tell(request, "X-Forwarded-Proto", Some(scheme), false, out);
+    tell(request, "X-Forwarded-Host", Some(request.authority), false, out);
     let port = Some(request.local_port).filter(|port| *port != 0).map(|port| Short::number(port.into()));
-    list(request, b"X-Forwarded-Port", said_or(request, "x-forwarded-port", port.as_deref()), out);
-    if !request.mount.is_empty() {
-        let prefix = percent::encoded_path(request.mount.as_bytes());
-        list(request, b"X-Forwarded-Prefix", std::iter::once(prefix.as_slice()), out);
+    tell(request, "X-Forwarded-Port", port.as_deref(), false, out);
+    if !request.mount.is_empty() && !request.shown.drops(b"X-Forwarded-Prefix") {
+        write_line(b"X-Forwarded-Prefix", &percent::encoded_path(request.mount.as_bytes()), out);
     }
-    if request.shown.forwarded {
-        list(request, b"Forwarded", std::iter::once(shown::forwarded(request).as_slice()), out);
+    if request.shown.forwarded && !request.shown.drops(b"Forwarded") {
+        write_line(b"Forwarded", &shown::forwarded(request), out);
     }
 }
 
-/// What a trusted proxy said under that name. Several lines are one list (RFC 9110 §5.3).
-fn said<'a>(request: &'a Request<'_>, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
-    let lines = request.origin.trusted.then(|| request.head.all(name));
-    lines.into_iter().flatten().filter(|value| !value.is_empty())
-}
-
-/// The same, or what we see ourselves where nothing was said.
-fn said_or<'a>(
-    request: &'a Request<'_>,
-    name: &'static str,
-    own: Option<&'a [u8]>,
-) -> impl Iterator<Item = &'a [u8]> {
-    let mut said = said(request, name).peekable();
-    let own = own.filter(|_| said.peek().is_none());
-    said.chain(own)
-}
-
-/// Writes a field with a list as its value, if there is something in it and it goes any further.
-fn list<'a>(
-    request: &Request<'_>,
-    name: &[u8],
-    mut values: impl Iterator<Item = &'a [u8]>,
-    out: &mut Vec<u8>,
-) {
-    let Some(first) = values.next().filter(|_| !request.shown.drops(name)) else { return };
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(first);
-    for value in values {
-        out.extend_from_slice(b", ");
-        out.extend_from_slice(value);
+/// Writes one of them: what a trusted proxy said under that name, of which several lines are one list (RFC 9110 §5.3), with what
+/// we see ourselves behind it if it `joins`; or else that alone.
+fn tell(request: &Request<'_>, name: &str, own: Option<&[u8]>, joins: bool, out: &mut Vec<u8>) {
+    if request.shown.drops(name.as_bytes()) {
+        return;
     }
-    out.extend_from_slice(b"\r\n");
+    let lines = request.origin.trusted.then(|| request.head.all(name)).into_iter().flatten();
+    let mut values: Vec<&[u8]> = lines.filter(|value| !value.is_empty()).collect();
+    if values.is_empty() {
+        return own.into_iter().for_each(|own| write_line(name.as_bytes(), own, out));
+    }
+    values.extend(own.filter(|_| joins));
+    write_line(name.as_bytes(), &values.join(&b", "[..]), out);
 }
 
 /// Fields that concern one connection (RFC 9110 §7.6.1), in both directions.
@@ -362,6 +333,15 @@ impl BodyEncoder {
     }
 }
 
+/// What a request has offered: to go on in another protocol.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    /// In one of these.
+    pub(crate) protocols: Vec<u8>,
+    /// What has to come with the switch to WebSocket, if the key is ours.
+    pub(crate) accept: Option<String>,
+}
+
 /// Reads the response to one request.
 ///
 /// | state | leaves by | to |
@@ -389,10 +369,7 @@ pub struct Response {
     interims: u8,
     /// It is a CGI program's, with a head of its own kind.
     of_program: bool,
-    /// Protocols that the request has offered to switch to.
-    offered: Vec<u8>,
-    /// What has to come with the switch to WebSocket.
-    accept: Option<Box<str>>,
+    offer: Option<Box<Offer>>,
     /// Whether trailers are wanted; their lines, and those that have come.
     keeps_trailers: bool,
     kept: Vec<u8>,
@@ -433,8 +410,7 @@ impl Response {
             idle_timeout: None,
             interims: 0,
             of_program: false,
-            offered: Vec::new(),
-            accept: None,
+            offer: None,
             keeps_trailers: false,
             kept: Vec::new(),
             trailers: None,
@@ -449,8 +425,8 @@ impl Response {
 
     /// The request offers to switch to one of these protocols. `accept`: what belongs to the key of a WebSocket, if that is ours.
     pub(crate) fn offer(&mut self, protocols: &[u8], accept: Option<&str>) {
-        self.offered = protocols.to_vec();
-        self.accept = accept.map(Box::from);
+        let (protocols, accept) = (protocols.to_vec(), accept.map(str::to_owned));
+        self.offer = Some(Box::new(Offer { protocols, accept }));
     }
 
     /// The client wants the trailers.
@@ -472,7 +448,11 @@ impl Response {
             let length = self.parsed.as_ref().map_or(0, |parsed| parsed.length);
             bytes = bytes.get(length..).unwrap_or_default();
         }
-        self.input.extend_from_slice(bytes);
+        if self.input.is_empty() {
+            self.input = bytes.to_vec();
+        } else {
+            self.input.extend_from_slice(bytes);
+        }
     }
 
     fn parse(&self, input: &[u8]) -> Result<Option<h1::ParsedResponse>, Fault> {
@@ -625,9 +605,10 @@ impl Response {
             self.idle_timeout = keep_alive_timeout(&head.fields);
         }
         if status.0 == 101 {
-            let protocol = chosen(&head.fields, &self.offered).ok_or(Fault::Unasked)?;
+            let Offer { protocols, accept } = self.offer.as_deref().ok_or(Fault::Unasked)?;
+            let protocol = chosen(&head.fields, protocols).ok_or(Fault::Unasked)?;
             strip(&mut head.fields, framing.says);
-            if let Some(accept) = &self.accept {
+            if let Some(accept) = accept {
                 if head.fields.get(ACCEPT) != Some(accept.as_bytes()) {
                     return Err(Fault::Unasked);
                 }

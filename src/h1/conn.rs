@@ -44,7 +44,7 @@ use super::chunked::{self, Decoder};
 use super::encode::{self, Connection, Framing};
 use super::parse::Scan;
 use super::{Common, End, Event, Settings, Wants, packet};
-use crate::buf::{Queue, SHARE_FROM, Segment};
+use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
 use crate::http::phase::Phase;
 use crate::http::{BodyLength, Fields, ResponseHead, Scheme, Status, Version};
@@ -156,8 +156,6 @@ const BODY_MAX: usize = 64 * 1024;
 const PIPELINE_MAX: usize = 16 * 1024;
 /// A pipelined request is taken up only when less than this waits to be written, files included.
 const PIPELINE_OUT: u64 = 16 * 1024;
-/// Bytes that nearly every head of a response has at most.
-const HEAD: usize = 512;
 /// Bytes of a response kept in memory.
 const OUT_MAX: usize = 256 * 1024;
 /// An unread rest of a request body that is worth keeping the connection for.
@@ -348,13 +346,7 @@ impl Conn {
         now: Time,
     ) -> bool {
         let Some((framing, connection)) = self.open_response(head.status, body, now) else { return false };
-        // A short body leaves with its head.
-        let room = match self.writing {
-            Writing::Sized { left } if left < SHARE_FROM => left as usize,
-            _ => 0,
-        };
-        let common = common.into();
-        self.out.encode_with(HEAD + room, |out| encode::head(head, framing, connection, common, out));
+        self.out.encode(|out| encode::head(head, framing, connection, common.into(), out));
         self.writing != Writing::Bodiless
     }
 

@@ -1,6 +1,7 @@
 //! Response heads onto the wire (RFC 9112 §4, §6).
 
 use crate::http::Fields;
+use crate::http::fields::{is_name, is_value, write_line};
 use crate::http::serving::{Common, STRICT};
 use crate::http::text::decimal;
 use crate::http::{ResponseHead, Status};
@@ -38,12 +39,12 @@ impl Common<'_> {
 
     /// Writes it.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        field(b"Date", self.date, out);
+        write_line(b"Date", self.date, out);
         if let Some((name, value)) = self.id {
-            field(name.as_bytes(), value, out);
+            write_line(name.as_bytes(), value, out);
         }
         if let Some(value) = self.strict {
-            field(STRICT.as_bytes(), value.as_bytes(), out);
+            write_line(STRICT.as_bytes(), value.as_bytes(), out);
         }
     }
 }
@@ -92,7 +93,7 @@ pub(crate) fn interim(head: &ResponseHead, out: &mut Vec<u8>) {
 /// Writes what ends a chunked body that has trailers.
 pub(crate) fn trailers(trailers: &Fields, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n");
-    trailers.iter().for_each(|(name, value)| field(name, value, out));
+    trailers.write(out, |_| true);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -109,20 +110,8 @@ pub(super) fn status_line(head: &ResponseHead, out: &mut Vec<u8>) {
 }
 
 pub(super) fn fields(head: &ResponseHead, out: &mut Vec<u8>) {
-    for (name, value) in head.fields.iter() {
-        debug_assert!(crate::http::fields::is_name(name) && crate::http::fields::is_value(value));
-        if is_ours(name) {
-            continue;
-        }
-        field(name, value, out);
-    }
-}
-
-fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    debug_assert!(head.fields.iter().all(|(name, value)| is_name(name) && is_value(value)));
+    head.fields.write(out, |name| !is_ours(name));
 }
 
 /// Fields that only the connection writes: two parties saying different things is how responses are split.

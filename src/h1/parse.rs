@@ -280,16 +280,25 @@ fn response_with(input: &[u8], most: usize, folded: bool) -> Result<Option<Respo
     let version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let status = Status(status);
     let reason = parsed.reason.filter(|reason| !reason.is_empty() && *reason != status.reason());
+    let fields = if folded {
+        unfolded(parsed.headers)
+    } else {
+        Fields::of_head(input.get(..length).unwrap_or_default(), spans(input, parsed.headers))
+    };
+    let reason = reason.map(|reason| Box::from(reason.as_bytes()));
+    Ok(Some(Response { head: ResponseHead { status, reason, fields }, version, length }))
+}
+
+fn unfolded(headers: &[Header<'_>]) -> Fields {
     let mut fields = Fields::new();
-    for header in parsed.headers.iter() {
-        if folded && header.value.contains(&b'\n') {
+    for header in headers {
+        if header.value.contains(&b'\n') {
             fields.add(header.name, unfold(header.value));
         } else {
             fields.add(header.name, header.value);
         }
     }
-    let reason = reason.map(|reason| Box::from(reason.as_bytes()));
-    Ok(Some(Response { head: ResponseHead { status, reason, fields }, version, length }))
+    fields
 }
 
 fn unfold(value: &[u8]) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! Header fields of a response (RFC 9110 §5): one allocation for all bytes, one for the index of spans.
+//! Header fields of a response (RFC 9110 §5): one allocation for all bytes, one for the index of spans. The bytes are lines of
+//! HTTP/1.1, so that one that is passed on is copied as a whole.
 
 /// A range of bytes in a head's allocation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,13 +20,21 @@ impl Span {
 
 /// Fields in the order in which they were added. Names and values are bytes without CR, LF or NUL: whoever adds a
 /// field from outside (an app, an upstream) checks it with [`is_name`] and [`is_value`] first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     index: Vec<(Span, Span)>,
 }
 
-/// Names and values of a usual response.
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
+
+/// Lines of a usual response.
 const USUAL_BYTES: usize = 256;
 const USUAL_FIELDS: usize = 8;
 
@@ -43,15 +52,35 @@ impl Fields {
             self.bytes.reserve(USUAL_BYTES);
             self.index.reserve(USUAL_FIELDS);
         }
-        let name = self.store(name.as_ref());
-        let value = self.store(value.as_ref());
-        self.index.push((name, value));
+        let (name, value) = (name.as_ref(), value.as_ref());
+        let start = self.bytes.len();
+        write_line(name, value, &mut self.bytes);
+        let span = |start: usize, len: usize| Span { start: start as u32, end: (start + len) as u32 };
+        self.index.push((span(start, name.len()), span(start + name.len() + BETWEEN.len(), value.len())));
     }
 
-    fn store(&mut self, bytes: &[u8]) -> Span {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        Span { start: start as u32, end: self.bytes.len() as u32 }
+    /// Those of a head, which is kept as it came; `index` says where names and values are in it.
+    pub(crate) fn of_head(head: &[u8], index: Vec<(Span, Span)>) -> Self {
+        Self { bytes: head.to_vec(), index }
+    }
+
+    /// Writes the lines of those whose names pass.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, passes: impl Fn(&[u8]) -> bool) {
+        for (name, value) in &self.index {
+            if passes(name.of(&self.bytes)) {
+                match self.line(*name, *value) {
+                    Some(line) => out.extend_from_slice(line),
+                    None => write_line(name.of(&self.bytes), value.of(&self.bytes), out),
+                }
+            }
+        }
+    }
+
+    /// The line that they are in, if that stands as it would be written.
+    fn line(&self, name: Span, value: Span) -> Option<&[u8]> {
+        let between = self.bytes.get(name.end as usize..value.start as usize)?;
+        let line = self.bytes.get(name.start as usize..(value.end as usize).checked_add(LINE_END.len())?)?;
+        (between == BETWEEN && line.ends_with(LINE_END)).then_some(line)
     }
 
     /// Replaces every field of that name by this one.
@@ -103,6 +132,19 @@ impl Fields {
     pub(crate) fn is_empty(&self) -> bool {
         self.index.is_empty()
     }
+}
+
+/// What stands between name and value, and behind both.
+const BETWEEN: &[u8] = b": ";
+const LINE_END: &[u8] = b"\r\n";
+
+/// Writes one field as a line of HTTP/1.1.
+pub(crate) fn write_line(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(name.len() + BETWEEN.len() + value.len() + LINE_END.len());
+    out.extend_from_slice(name);
+    out.extend_from_slice(BETWEEN);
+    out.extend_from_slice(value);
+    out.extend_from_slice(LINE_END);
 }
 
 /// Names of fields that mean something together, each in lower case.
@@ -196,6 +238,29 @@ mod tests {
         fields.set("vary", "Accept");
         fields.remove("set-cookie");
         assert_eq!(fields.iter().collect::<Vec<_>>(), [(&b"vary"[..], &b"Accept"[..])]);
+    }
+
+    #[test]
+    fn lines_are_written_one_way_however_they_came() {
+        let head = b"HTTP/1.1 200 OK\r\nA: 1\r\nB:2\r\nC: \t3 \r\nD: 4\nE:\r\n\r\n";
+        let span = |start, len| Span { start, end: start + len };
+        let at = |start, value, len| (span(start, 1), span(value, len));
+        let index = vec![at(17, 20, 1), at(23, 25, 1), at(28, 32, 1), at(36, 39, 1), at(41, 43, 0)];
+        let mut fields = Fields::of_head(head, index);
+        fields.add("F", "6");
+        let written = |fields: &Fields| {
+            let mut out = Vec::new();
+            fields.write(&mut out, |name| name != b"B");
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written(&fields), "A: 1\r\nC: 3\r\nD: 4\r\nE: \r\nF: 6\r\n");
+        let mut same = Fields::new();
+        [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4"), ("E", ""), ("F", "6")]
+            .iter()
+            .for_each(|(name, value)| same.add(name, value));
+        assert_eq!((written(&same), &same), (written(&fields), &fields));
+        same.set("D", "5");
+        assert!(same != fields && !written(&same).contains("D: 4"));
     }
 
     #[test]

@@ -232,7 +232,9 @@ pub(crate) fn host(authority: &[u8]) -> Result<Host, Error> {
         [b':', digits @ ..] => Some(parse_port(digits)?),
         _ => return Err(Error::Host),
     };
-    Ok(Host { name: name.iter().map(u8::to_ascii_lowercase).collect(), port })
+    let mut name: Rc<[u8]> = Rc::from(name);
+    Rc::make_mut(&mut name).make_ascii_lowercase();
+    Ok(Host { name, port })
 }
 
 /// As names of sites are compared: one address has one spelling (RFC 5952).

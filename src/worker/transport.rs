@@ -26,7 +26,7 @@ use super::context::{Context, ReadFirst};
 use super::exchange::Peer;
 use super::handshakes::Message;
 use super::reader;
-use crate::buf::{Front, OpenFile, Queue, Segment, Stamp};
+use crate::buf::{Front, OpenFile, Queue, SHARE_FROM, Segment, Stamp};
 use crate::event::{Endpoint, Poll, Read, Readiness, Source};
 use crate::http::Scheme;
 use crate::slab::Key;
@@ -297,7 +297,7 @@ impl Transport {
             return Ok(false);
         }
         let by_kernel = matches!(queue.front(), Front::File { .. } | Front::Pipe(..));
-        let gathers = whole && is_framed(queue);
+        let gathers = whole && is_framed(queue) || is_in_short_pieces(queue);
         let written = match copy {
             _ if gathers => self.write_gathered(queue, cx),
             Some(len) => {
@@ -418,6 +418,13 @@ fn is_framed(queue: &Queue) -> bool {
     let part = segments.by_ref().take(2).find(|segment| segment.as_bytes().is_empty());
     let part = part.filter(|segment| matches!(segment, Segment::File { .. }));
     part.is_some_and(|part| part.len() <= COPIED) && segments.next().is_some()
+}
+
+/// Whether several pieces are queued that are cheaper to copy than to be told of each: a head and a short body.
+fn is_in_short_pieces(queue: &Queue) -> bool {
+    matches!(queue.front(), Front::Bytes(_))
+        && queue.len() < SHARE_FROM
+        && queue.len() == queue.memory() as u64
 }
 
 /// A part of a file with what will probably be asked for next, so that not each frame is looked up.

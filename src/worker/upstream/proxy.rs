@@ -28,7 +28,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A request on its way through an upstream.
+/// A request on its way through an upstream. What few of them have is in boxes: larger blocks than [`QUICK`] take the allocator
+/// several times as long.
 pub(in crate::worker) struct ProxyRun {
     owner: Owner,
     upstream: usize,
@@ -50,12 +51,16 @@ pub(in crate::worker) struct ProxyRun {
     kept: Option<Share>,
     spool: ResponseSpool,
     /// What follows the body of the response.
-    trailers: Fields,
+    trailers: Option<Box<Fields>>,
     /// The body may go on unread.
     piped: bool,
     /// How the response has ended, once its connection is not needed any more; its client may not have been given all of it.
     end: Option<Result<(), Fault>>,
 }
+
+/// The largest block of which glibc keeps some at hand.
+const QUICK: usize = 1032;
+const _: () = assert!(size_of::<ProxyRun>() <= QUICK);
 
 /// The body of a request.
 pub(in crate::worker) enum Body {
@@ -117,7 +122,7 @@ impl ProxyRun {
             why: None,
             kept,
             spool: ResponseSpool::new(PASSED_ON, &cx.store),
-            trailers: Fields::new(),
+            trailers: None,
             piped: false,
             end: None,
         });
@@ -256,7 +261,7 @@ impl ProxyRun {
                         return Ok(Advance::Switched(head));
                     }
                     Output::Body(bytes) => self.take_body(bytes, reply, cx),
-                    Output::Trailers(fields) => self.trailers = fields,
+                    Output::Trailers(fields) => self.trailers = Some(Box::new(fields)),
                     Output::Done => return Ok(Advance::Done),
                     Output::Broken(fault) => return Err(fault),
                 }
@@ -376,7 +381,7 @@ impl ProxyRun {
 
     /// What followed the body.
     pub(in crate::worker) fn take_trailers(&mut self) -> Fields {
-        std::mem::replace(&mut self.trailers, Fields::new())
+        self.trailers.take().map_or_else(Fields::new, |trailers| *trailers)
     }
 
     /// The rest of the response is not wanted. A connection on which all of it has come is kept.
