@@ -345,7 +345,8 @@ impl Wire {
                 End::Abort => return self.broken(http, key, cx),
             }
             let more = self.transport.readable() && http.wants().read;
-            if !(more || handled || written || self.transport.hasten()) {
+            let goes_on = (handled || written) && (self.transport.owes() || http.may_go_on(handled));
+            if !(more || goes_on || self.transport.hasten()) {
                 return self.rest(http, key, cx);
             }
         }

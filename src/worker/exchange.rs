@@ -587,6 +587,14 @@ impl Exchange {
         size_of::<Self>() + self.request.as_ref().map_or(0, |request| request.head.wire_len())
     }
 
+    /// Whether it may go on once something was written to the client.
+    pub(super) fn waits_for_room(&self) -> bool {
+        match &self.step {
+            Step::Tunnel(run) => run.waits_for_room(),
+            _ => true,
+        }
+    }
+
     /// Whether everything of the response was given to the connection.
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.step, Step::Sent)

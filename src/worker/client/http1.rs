@@ -190,6 +190,13 @@ impl Protocol for Http1 {
         self.conn.wrote(now);
     }
 
+    fn may_go_on(&self, handled: bool) -> bool {
+        match self.stream() {
+            Some(stream) => handled || !self.conn.waiting().is_empty() || stream.exchange.waits_for_room(),
+            None => !self.conn.is_idle(),
+        }
+    }
+
     fn wants(&self) -> Wants {
         let wants = self.conn.wants();
         // Of a tunnel nothing is read before its other side has taken what was.

@@ -53,6 +53,11 @@ pub(super) trait Protocol {
     /// Something of that was written.
     fn wrote(&mut self, now: Time);
 
+    /// Whether there may be more to do at once, where something was `handled` just now, or else written.
+    fn may_go_on(&self, _handled: bool) -> bool {
+        true
+    }
+
     fn wants(&self) -> Wants;
 
     fn end(&self) -> End;

@@ -16,6 +16,8 @@ use crate::worker::drive::{Advance, Drive};
 pub(super) struct Run {
     link: Key,
     tunnel: Tunnel,
+    /// Something of the server may be there that its client had no room for.
+    waits_for_room: bool,
 }
 
 impl Exchange {
@@ -25,7 +27,7 @@ impl Exchange {
         let Some((link, rest, idle, patience)) = run.into_tunnel(drive.cx) else {
             return drive.reply.break_off();
         };
-        let run = Run { link, tunnel: Tunnel::new(idle, patience, drive.cx.now) };
+        let run = Run { link, tunnel: Tunnel::new(idle, patience, drive.cx.now), waits_for_room: true };
         if !drive.reply.switch(head, drive.cx) {
             run.close(drive.cx);
             return drive.reply.break_off();
@@ -59,6 +61,11 @@ impl Run {
     /// Whether bytes of the client are wanted.
     pub(super) fn wants_client(&self) -> bool {
         self.tunnel.wants_client()
+    }
+
+    /// Whether there is more to do once the client has taken something.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits_for_room
     }
 
     /// The client sends nothing more.
@@ -108,6 +115,7 @@ impl Run {
             }
             any = true;
         }
+        self.waits_for_room = self.tunnel.wants_server(true) && link.readable();
         if any {
             self.tunnel.moved(waits, cx.now);
         }
