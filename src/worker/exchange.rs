@@ -212,6 +212,11 @@ impl Exchange {
                 self.answer(&head, body.as_bytes().to_vec(), drive);
             }
             Handler::Redirect(redirect) => self.redirect(redirect.status, &redirect.location, drive),
+            Handler::App { .. } | Handler::Proxy(_)
+                if self.proxy(drive.config).is_some() && self.is_meant_for_us() =>
+            {
+                self.answer_options(drive);
+            }
             Handler::App { app, .. } => {
                 let Some(host) = drive.config.apps.get(*app).map(|app| &app.kind) else {
                     return Served::Nothing("no such app");
@@ -226,7 +231,6 @@ impl Exchange {
                     self.on_body_end(drive);
                 }
             }
-            Handler::Proxy(_) if self.is_meant_for_us() => self.answer_options(drive),
             Handler::Proxy(_) => return self.start_upstream(body, drive),
         }
         Served::Begun

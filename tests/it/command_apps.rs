@@ -1,8 +1,8 @@
 //! Apps that run by a command: real servers, started, watched, put to sleep and replaced like the others.
 
 use crate::harness::{
-    Connection, Load, Process, SOON, Server, Setup, apps, assert_bodies_arrive_whole, get, holds, now,
-    php_fpm, virtualenv, wait_until,
+    Connection, Load, Process, SOON, Server, Setup, apps, assert_bodies_arrive_whole, get, holds, php_fpm,
+    virtualenv, wait_until,
 };
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -493,25 +493,63 @@ fn node(keys: &str, more: &str) -> Server {
 
 #[test]
 fn tunnels_take_no_unit_and_keep_it_awake() {
-    let keys = "max_connections: 2, processes: (min: 0, max: 1), idle: \"200ms\"";
-    let server = node(keys, "workers: (processes: 2),");
+    let script = apps().join("node_site/server.js").display().to_string();
+    let app = format!("command: [\"node\", \"{script}\"], processes: (min: 0, max: 1), idle: \"200ms\"");
+    let server = Setup::new(&format!(
+        r#"workers: (processes: 2),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/", to: App("site")), (path: "/clock/", to: App("clock")),
+    ])],
+    apps: {{"site": ({app}, max_connections: 2), "clock": ({app})}},"#
+    ))
+    .start();
     let mut tunnels: Vec<Connection> = (0..8).map(|_| tunnel(&server)).collect();
     server.wait_tunnels(8);
     assert_eq!(get(server.address, "/request").status, 200);
     let pid = server.ready("site")[0].pid;
-    // Longer than `idle`: a sign of life of the pool's clock, which has to come round several times.
-    let until = now() + Duration::from_millis(1500);
-    while now() < until {
-        tunnels.iter_mut().for_each(|tunnel| {
-            tunnel.send("more").unwrap();
-            echoes(tunnel, "more");
+    // Another one that is idle for as long falls asleep meanwhile, several times.
+    for _ in 0..3 {
+        get(server.address, "/clock/");
+        wait_until(SOON, "the clock sleeps", || {
+            holds(server.pool("clock").children.is_empty(), server.pool("clock"))
         });
-        std::thread::park_timeout(Duration::from_millis(100));
     }
     assert_eq!(server.ready("site")[0].pid, pid, "it is the same process");
+    for tunnel in &mut tunnels {
+        tunnel.send("more").unwrap();
+        echoes(tunnel, "more");
+    }
     drop(tunnels);
     server.wait_tunnels(0);
     wait_until(SOON, "it sleeps", || holds(server.pool("site").children.is_empty(), server.pool("site")));
+}
+
+#[test]
+fn a_worker_that_dies_with_tunnels_lets_their_process_leave() {
+    let server = node("", "workers: (processes: 1), drain_timeout: \"10m\",").tolerant(&["worker"]);
+    let tunnel = tunnel(&server);
+    let (worker, old) = (server.ready("worker")[0], server.ready("site")[0]);
+    assert_eq!(server.command(&["scale", "site", "2"]).code, Some(0));
+    server.wait_ready(SOON, "site", 2);
+    server.hang_up();
+    wait_until(SOON, "the old one waits for its tunnel", || {
+        let children = server.pool("site").children;
+        holds(children.iter().any(|child| child.pid == old.pid && child.state == "draining"), children)
+    });
+    worker.signal(Signal::SIGKILL);
+    wait_until(SOON, "it leaves", || holds(!old.is_alive(), server.pool("site")));
+    drop(tunnel);
+}
+
+/// What goes no further is answered here (RFC 9110 §7.6.2).
+#[test]
+fn a_request_that_may_not_be_forwarded_reaches_no_process() {
+    let server = node("", "");
+    let mut connection = Connection::open(server.address).unwrap();
+    let reply = connection.request("OPTIONS", "/request", &[("Max-Forwards", "0")], b"").unwrap();
+    assert!(reply.status < 300 && reply.field("allow").is_some(), "{reply:?}");
+    let reply = connection.request("OPTIONS", "/request", &[("Max-Forwards", "1")], b"").unwrap();
+    assert_eq!(reply.json()["headers"]["max-forwards"], "0");
 }
 
 #[test]
