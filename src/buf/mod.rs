@@ -289,7 +289,9 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Segment> {
         let first = self.segments.pop_front()?;
         self.length -= u128::from(first.len());
-        self.memory -= first.as_bytes().len() as u128;
+        if !matches!(first, Segment::File { .. }) {
+            self.memory -= u128::from(first.len());
+        }
         Some(first)
     }
 
@@ -489,6 +491,11 @@ mod tests {
         queue.push(Segment::Pipe { pipe: Rc::clone(&pipe), len: 4 });
         queue.clear();
         assert_eq!((pipe.held(), Rc::strong_count(&pipe)), (4, 1));
+        // So does what leaves it as it is.
+        queue.push(Segment::Pipe { pipe: Rc::clone(&pipe), len: 4 });
+        let popped = queue.pop();
+        assert_eq!((queue.len(), queue.memory(), pipe.held()), (0, 0, 4));
+        drop(popped);
     }
 
     #[test]

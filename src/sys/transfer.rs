@@ -58,8 +58,8 @@ pub(crate) struct Written {
 }
 
 /// Writes what stands first in the queue and consumes what was written: slices of memory gathered in one `sendmsg`
-/// (with MSG_MORE if a file follows), a slice of a file by `sendfile`, or what is in a pipe by `splice`. The end of a file with a stamp is left, see
-/// [`COPIED`].
+/// (with MSG_MORE if a file follows), a slice of a file by `sendfile`, or what is in a pipe by `splice`. The end of a file
+/// with a stamp is left, see [`COPIED`].
 ///
 /// # Errors
 /// EAGAIN when the socket is full, EPIPE and ECONNRESET when the peer has gone. `UnexpectedEof` when a file turned

@@ -424,7 +424,7 @@ fn is_framed(queue: &Queue) -> bool {
 fn is_in_short_pieces(queue: &Queue) -> bool {
     matches!(queue.front(), Front::Bytes(_))
         && queue.len() < SHARE_FROM
-        && queue.len() == queue.memory() as u64
+        && queue.segments().all(|piece| !piece.as_bytes().is_empty())
 }
 
 /// A part of a file with what will probably be asked for next, so that not each frame is looked up.
