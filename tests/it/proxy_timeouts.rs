@@ -1,6 +1,6 @@
 //! How long an upstream is waited for: each of its time-outs alone, with all others out of reach.
 
-use crate::harness::{Connection, Server, Setup, Upstream, get, keep_loading, now};
+use crate::harness::{Connection, Directory, Server, Setup, Upstream, get, keep_loading, now};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -135,4 +135,45 @@ fn timeout_stands_for_those_that_are_not_given() {
     ));
     let server = server.start().tolerant(&["proxy x: "]);
     assert_eq!(get(server.address, "/").status, 504);
+}
+
+/// The queue of connections of a Unix socket is full: it is tried until `connect_timeout`, then another server has the request.
+#[test]
+fn a_full_queue_is_waited_for_and_then_left_alone() {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    };
+    use std::os::fd::AsRawFd as _;
+    let directory = Directory::new();
+    let path = directory.path().join("full");
+    let unix = |flags| socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    let listener = unix(SockFlag::empty());
+    let address = UnixAddr::new(&path).unwrap();
+    bind(listener.as_raw_fd(), &address).unwrap();
+    listen(&listener, Backlog::new(0).unwrap()).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let stream = unix(SockFlag::SOCK_NONBLOCK);
+        if connect(stream.as_raw_fd(), &address).is_err() {
+            break;
+        }
+        waiting.push(stream);
+    }
+    let second = Upstream::start(|_, stream| stream.write_all(OK.as_bytes()).is_ok());
+    let server = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Proxy("x"))])],
+    upstreams: {{"x": (servers: ["unix:{}", "{}"], balance: First, connect_timeout: "100ms")}},"#,
+        path.display(),
+        second.address
+    ))
+    .start();
+    assert_eq!(get(server.address, "/").text(), "ok");
+    server.wait_log("connect-timeout");
+    // The next one goes over the connection that this has left.
+    assert_eq!(get(server.address, "/").text(), "ok");
+    let used: Vec<_> = second.received().iter().map(|request| request.connection).collect();
+    assert_eq!(used, [0, 0]);
+    drop((waiting, listener));
 }

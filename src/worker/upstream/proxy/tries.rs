@@ -197,6 +197,7 @@ impl ProxyRun {
         // A server that closes while it waits for the client's body says nothing about the next request either.
         let by_client = matches!(fault, Fault::Closed | Fault::Overdue)
             && self.client.awaits_body(self.has_given_all(cx));
+        self.full = None;
         self.drop_link(cx);
         let why = self.why.take().unwrap_or_else(|| fault.row().why.to_owned());
         let mut again = self.client.failed(fault);
