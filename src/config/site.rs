@@ -75,8 +75,7 @@ impl Default for Site {
 }
 
 impl Section for Draft {
-    const LATER: &'static [&'static str] =
-        &["access", "auth", "limit", "headers", "cors", "rewrite", "compress", "cache_responses"];
+    const LATER: &'static [&'static str] = location::POLICIES_LATER;
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("names", &mut self.names);
