@@ -6,7 +6,9 @@
 //! ```
 //!
 //! Between worker and app each stream socket belongs to one unit (thread): the worker's first frame is HELLO, which
-//! names the unit; from then on one request at a time, `stream` counts them and every frame of an answer repeats it.
+//! names the unit; from then on requests, `stream` counts them and every frame of an answer repeats it. The unit serves
+//! one at a time, in their order; those without a body may come before the answer to the former has ended
+//! (`docs/decisions/0027-look-ahead.md`), and answers may come together.
 //! Descriptors (FILE, a spooled body) travel by SCM_RIGHTS with the first byte of their frame's header: one with each, a
 //! regular file, and none with any other frame. Only who asks for the master (`gateway::ready`) sends one with HELLO: a
 //! pipe over which the answer goes in place of the socket, a FILE without its descriptor.
@@ -20,11 +22,11 @@
 //! | REQUEST 4 | worker → app | NUL-separated `name\0value\0…` pairs in latin-1; flag END: no body; flag FD: the body is the descriptor that comes along (read from offset 0, CONTENT_LENGTH bytes); neither: BODY frames and END follow |
 //! | BODY 5 | both | bytes |
 //! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: it broke off, or there is none |
-//! | CANCEL 7 | worker → app | nobody waits for the answer to that request any more: the host asks the app for no more of it, and says END and FREE. After FREE it means nothing |
+//! | CANCEL 7 | worker → app | nobody waits for the answer to that request any more: the host asks the app for no more of it, or does not call it if the request has not begun, and says END and FREE. Before the request and after FREE it means nothing |
 //! | CREDIT 8 | worker → app | reserved for ASGI |
 //! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length |
 //! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY |
-//! | FREE 11 | app → worker | the iterable is closed, the unit takes the next request; the last frame of an answer |
+//! | FREE 11 | app → worker | u32 microseconds from the call of the app to the end of `close()`, 0 if it was not called; empty: a host of before does not say. The iterable is closed, the unit takes the next request; the last frame of an answer |
 //! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE or ASK asked and there is none |
 //! | STACKS 12 | reserved | |
 //! | LEAVE 13 | master → app | no request is claimed any more: run atexit and exit 0 |
@@ -153,9 +155,9 @@ pub struct Header {
     /// Type.
     pub kind: Kind,
     /// [`END`], [`FD`], [`ABORT`]; of a HEAD also LENGTH, which is not read.
-    pub(crate) flags: u8,
+    pub flags: u8,
     /// Number of the request on its stream socket; 0 towards the master.
-    pub(crate) stream: u32,
+    pub stream: u32,
 }
 
 impl Header {

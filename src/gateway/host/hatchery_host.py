@@ -7,12 +7,14 @@ MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIG
 USERS (numbers of the users that workers and the master run as), STRICT (1: what would fail each request fails the boot).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
-one request at a time. With one thread everything happens in the main thread. Only modules written in C are imported:
-they cost nothing at start, and no monkey patch of the app reaches them.
+one request at a time. Of several that lie there it serves one after the other, and sends their answers together while
+that makes nobody wait (docs/decisions/0027-look-ahead.md). With one thread everything happens in the main thread. Only
+modules written in C are imported: they cost nothing at start, and no monkey patch of the app reaches them.
 """
 import faulthandler
 import os
 import sys
+from _collections import deque
 from _signal import SIG_DFL, SIGINT, SIGTERM, default_int_handler, getsignal, set_wakeup_fd, signal
 from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
 from _struct import Struct
@@ -21,7 +23,7 @@ from errno import EPIPE
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
 from os import pipe, read, write
-from select import EPOLLIN, POLLHUP, POLLIN, epoll, poll
+from select import EPOLLIN, EPOLLOUT, POLLHUP, POLLIN, epoll, poll
 from time import monotonic
 
 VERSION = 1
@@ -29,20 +31,31 @@ HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STAC
 ADMIT, DISMISS, ASK, LINGERS, TROUBLE = range(20, 25)
 NO_BODY, DESCRIPTOR, ABORT, LENGTH = 1, 2, 4, 8  # flags
 HEADER = Struct("<IBBHI")
+FREED = Struct("<IBBHII")  # FREE with its payload
+ENDED = Struct("<IBBHIIBBHII")  # END and FREE
 HELLO_PAYLOAD = Struct("<IHH")
 ROW_UNIT = Struct("<HH")
 COUNT = Struct("<I")
 EXTENT = Struct("<QQ")
 PEER = Struct("=iII")  # struct ucred: process, user, group (unix(7))
 HEADER_SIZE = HEADER.size
+FREE_SIZE = COUNT.size  # towards a worker
 MOST_DESCRIPTORS = 253  # of one message (SCM_MAX_FD): none is lost for want of room
 ANCILLARY = CMSG_SPACE(4 * MOST_DESCRIPTORS)
 RECEIVE = 64 * 1024
 TOGETHER = 64 * 1024  # up to this size frames are joined for one send
 LONGEST = 1 << 30  # of one frame
+LONGEST_TIME = 4294  # seconds that FREE can tell in microseconds
+MOST_MICROS = (1 << 32) - 1
+AT_ONCE = 0.0002  # seconds that an answer is kept, to be sent with others; a page or close() that takes longer is slow
+WAIT = 0.00002  # seconds that a client may wait for pages of others on average: about what a send costs
+MOST_WARY = 10_000  # pages, or close()s
+TURN = 0.01  # seconds after which other streams have their turn
+NEVER = float("inf")
 ACQUAINTANCE = 5  # seconds in which the master may say who somebody is
 STRANGERS = 64  # who wait for that at a time
 REGULAR = 0o100000  # kind of a file (inode(7))
+REPEATABLE = "GET", "HEAD", "OPTIONS"
 VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
 COROUTINE = 0x80  # flags of code (inspect.CO_COROUTINE, CO_VARARGS)
 ANY_ARGUMENTS = 0x04
@@ -171,6 +184,12 @@ def end_copy(error, environ):
     os._exit((code or 0) & 255)
 
 
+def wary(left, took):
+    """Of how many of the next pages, or close()s, none has an answer wait for it; it was `left` before one that took so
+    long. Where one has taken 10 ms it is 500: one in 500 may hold up an answer for that long, and not the next one."""
+    return max(left - 1, 0) if took < AT_ONCE else max(left, min(int(took / WAIT), MOST_WARY))
+
+
 class Unwanted(BrokenPipeError):
     """What write() raises once nobody waits for more of the response: it ends the loop of an app as a broken pipe does."""
 
@@ -282,7 +301,7 @@ class Response:
 
     def is_unwanted(self):
         """Whether nobody waits for it any more."""
-        self.unwanted = self.unwanted or self.stream.is_cancelled(self.number)
+        self.unwanted = self.unwanted or self.stream.is_cancelled()
         return self.unwanted
 
     def write(self, data):
@@ -303,32 +322,29 @@ class Response:
             raise TypeError("the body must be bytes, not %s" % type(data).__name__)
         if not data:
             return
-        if self.sent:
-            self.send_body(b"", data)
-        else:
-            self.send_body(self.head_frame(length), data)
+        if not self.sent:
+            self.stream.keep(self.head_frame(length))
+        self.send_body(data)
 
-    def send_body(self, before, data):
+    def send_body(self, data):
         stream, number = self.stream, self.number
         self.given += len(data)
         if self.bodiless or self.is_head:
-            if before:
-                stream.send(before)
-            return
-        if len(data) <= TOGETHER:
-            stream.send(before + frame(BODY, 0, number, data))
-            return
-        view = memoryview(data)
-        for start in range(0, len(view), LONGEST):
-            part = view[start : start + LONGEST]
-            stream.send(before + HEADER.pack(len(part), BODY, 0, 0, number))
-            stream.send(part)
-            before = b""
+            stream.flush()
+        elif len(data) <= TOGETHER:
+            stream.out += HEADER.pack(len(data), BODY, 0, 0, number), data
+            stream.flush()
+        else:
+            view = memoryview(data)
+            for start in range(0, len(view), LONGEST):
+                part = view[start : start + LONGEST]
+                stream.out.append(HEADER.pack(len(part), BODY, 0, 0, number))
+                stream.flush(part)
 
     def body(self, result):
-        """Sends the body, except for bytes that are returned, which can go with what ends the response. It asks for no
-        more once nobody waits or nothing can follow the head. Of a body that is as long as announced it sees the next
-        chunk, or the end: code of a generator behind its last chunk runs."""
+        """Sends the body; what is there as a whole is kept, to go with what ends the response. It asks for no more once
+        nobody waits or nothing can follow the head. Of a body that is as long as announced it sees the next chunk, or
+        the end: code of a generator behind its last chunk runs."""
         kind = type(result)
         if kind is list or kind is tuple:
             return self.whole(result)
@@ -350,7 +366,8 @@ class Response:
             headed = self.sent and (self.is_head or self.bodiless)
             if headed or surplus or self.is_unwanted():
                 break
-        return b"" if self.sent or self.unwanted else self.head_frame(0)
+        if not (self.sent or self.unwanted):
+            self.stream.keep(self.head_frame(0))
 
     def whole(self, chunks):
         if len(chunks) == 1:
@@ -363,42 +380,56 @@ class Response:
             if total > TOGETHER:
                 for chunk in chunks:
                     self.part(chunk, total)
-                return b""
+                return
             data = b"".join(chunks)
-        before = b"" if self.sent else self.head_frame(total)
+        stream = self.stream
+        if not self.sent:
+            head = self.head_frame(total)
+            stream.out.append(head)
+            stream.size += len(head)
         if not data or self.bodiless or self.is_head:
-            return before
+            return
         if total > TOGETHER:
-            self.send_body(before, data)
-            return b""
-        return before + frame(BODY, 0, self.number, data)
+            return self.send_body(data)
+        stream.out += HEADER.pack(total, BODY, 0, 0, self.number), data
+        stream.size += total
 
     def file(self, descriptor, offset, size):
         if self.length is not None and self.length < size:
             size = self.length
         if not self.sent:
-            head = self.head_frame(size)
-            if not size or self.bodiless or self.is_head:
-                return head
-            self.stream.send(head)
+            self.stream.keep(self.head_frame(size))
         if size and not (self.bodiless or self.is_head):
             self.stream.send_file(frame(FILE, 0, self.number, EXTENT.pack(offset, size)), descriptor)
-        return b""
 
 
 class Stream:
     """The connection of one worker to one unit."""
 
-    __slots__ = ("host", "socket", "answers", "poll", "ready", "row", "unit", "data", "descriptors", "dead")
+    __slots__ = (
+        *("host", "socket", "answers", "poll", "ready", "row", "unit", "dead"),
+        *("data", "frames", "descriptors", "bodies", "number", "unwanted", "cancelled", "yielded"),
+        *("out", "size", "now", "due"),
+    )
 
     def __init__(self, host, connection, poll, ready):
         self.host = host
         self.socket = connection
         self.answers = None  # a pipe to answer by in place of the socket: the master reads nothing else
         self.row = self.unit = None
-        self.data = b""
+        self.dead = False  # the worker has gone, or is none
+        self.data = b""  # a part of a frame
+        self.frames = deque()  # what has come whole and was not taken
         self.descriptors = []
-        self.dead = False
+        self.bodies = 0  # how many of these frames have one
+        self.number = None  # of the request that was taken last
+        self.unwanted = False  # CANCEL has come for it
+        self.cancelled = set()  # numbers of requests that still lie there
+        self.yielded = False
+        self.out = []  # what is kept, to be sent together
+        self.size = 0
+        self.now = 0  # when the last request was over
+        self.due = NEVER  # when what is kept must be sent
         self.watch(poll, ready, self.on_hello)
 
     def watch(self, poll, ready, action):
@@ -417,13 +448,14 @@ class Stream:
         """Reads no more than HELLO, so that what follows is seen by the unit's own poll."""
         wanted = HEADER_SIZE + HELLO_PAYLOAD.size
         try:
-            data = self.read(wanted - len(self.data), MSG_DONTWAIT)
+            data, *descriptors, _ = self.socket.recvmsg(wanted - len(self.data), ANCILLARY, MSG_DONTWAIT)
+            self.take_in(*descriptors)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         self.data += data
-        if not data:
+        if not data or len(self.descriptors) > 1 or -1 in self.descriptors:
             return self.end()
         if len(self.data) < wanted:
             return
@@ -446,173 +478,280 @@ class Stream:
         """The worker has gone: the master learns that no request of it runs on this unit."""
         self.unwatch()
         close(self.socket, self.descriptors)
+        self.frames.clear()
         if self.answers is not None:
             self.answers.close()
         self.host.streams.discard(self)
         if self.row is not None:
             self.host.tell(FREE, ROW_UNIT.pack(self.row, self.unit))
 
-    def read(self, most, flags=0):
-        """Bytes and the one descriptor that may come with them. Whoever sends more, or one before the last was taken, is
-        left: OSError."""
-        data, ancillary, state, _ = self.socket.recvmsg(most, ANCILLARY, flags)
+    def take_in(self, ancillary, state):
+        """Descriptors that have come, to those that no request has taken."""
         for level, what, payload in ancillary:
             if level == SOL_SOCKET and what == SCM_RIGHTS:
                 for at in range(0, len(payload) // 4 * 4, 4):
                     self.descriptors.append(int.from_bytes(payload[at : at + 4], sys.byteorder))
         if state & MSG_CTRUNC:
             sys.stderr.write("a request body did not arrive: too many open files in the app\n")
-        if len(self.descriptors) > 1:
-            raise OSError("descriptors that nobody asked for")
-        return data
+            self.descriptors.append(-1)  # in its place
 
-    def receive(self):
-        """The next frame as type, flags, stream, payload; None if the worker has gone."""
-        data = self.data
-        needed = HEADER_SIZE
-        while True:
-            if len(data) >= needed:
-                length, kind, flags, _, stream = HEADER.unpack_from(data)
-                needed = HEADER_SIZE + length
-                if len(data) >= needed:
-                    self.data = data[needed:]
-                    return kind, flags, stream, data[HEADER_SIZE:needed]
-            try:
-                more = self.read(RECEIVE)
-            except OSError:
-                return None
-            if not more:
-                return None
-            data += more
-
-    def is_cancelled(self, number):
-        """Whether nobody waits for the answer to that request: the worker has said so, or has gone. A request that is
-        sent before its time stays where it is."""
-        if self.dead or self.answers is not None:
-            return self.dead
+    def fill(self, flags=0):
+        """Reads once, and cuts what has come into frames."""
         try:
-            more = self.read(RECEIVE, MSG_DONTWAIT)
-            self.data += more
-            self.dead = not more
+            data, ancillary, state, _ = self.socket.recvmsg(RECEIVE, ANCILLARY, flags)
         except BlockingIOError:
-            pass
+            return
         except OSError:
             self.dead = True
-        return self.dead or self.data.startswith(frame(CANCEL, 0, number))
-
-    def send(self, data):
-        """Waits while the worker has no room. A worker that has gone must not disturb the app."""
-        if not self.dead:
-            try:
-                if self.answers is None:
-                    self.socket.sendall(data)
-                else:
-                    write_all(self.answers, data)
-            except OSError:
+            return
+        if ancillary or state & MSG_CTRUNC:
+            self.take_in(ancillary, state)
+        if not data:
+            self.dead = True
+            return
+        if self.data:
+            data = self.data + data
+        at = 0
+        whole = len(data) - HEADER_SIZE
+        while at <= whole:
+            length, kind, flags, _, number = HEADER.unpack_from(data, at)
+            if length > whole - at:
+                break
+            start = at + HEADER_SIZE
+            at = start + length
+            if kind == CANCEL:
+                self.on_cancel(number)
+            else:
+                self.frames.append((kind, flags, number, data[start:at]))
+                if kind == REQUEST and flags & DESCRIPTOR:
+                    self.bodies += 1
+        self.data = data[at:]
+        if self.descriptors or self.bodies:
+            # Each comes with the first byte of its request: of one that is there in part it can be there, of others not.
+            surplus = len(self.descriptors) - self.bodies
+            if surplus and (surplus != 1 or not self.data):
                 self.dead = True
 
+    def on_cancel(self, number):
+        """Nobody waits for that answer any more, be it begun or not. That of a request that is over, or has not come,
+        means nothing."""
+        if number == self.number:
+            self.unwanted = True
+        elif any(kind == REQUEST and number == there for kind, _, there, _ in self.frames):
+            self.cancelled.add(number)
+
+    def receive(self):
+        """The next frame as type, flags, stream, payload, waiting for it; None if the worker has gone."""
+        while not self.frames:
+            self.flush()
+            self.fill()
+            if self.dead:
+                return None
+        return self.frames.popleft()
+
+    def is_cancelled(self):
+        """Whether nobody waits for the answer to the request that runs: the worker has said so, or has gone. A request
+        that is sent before its time stays where it is."""
+        if not self.dead and self.answers is None:
+            self.fill(MSG_DONTWAIT)
+        return self.dead or self.unwanted
+
+    def keep(self, data):
+        self.out.append(data)
+        self.size += len(data)
+
+    def flush(self, part=None):
+        """Sends what was kept, and at once a large part behind it. Waits while the worker has no room. A worker that has
+        gone must not disturb the app."""
+        out = self.out
+        self.size = 0
+        self.due = NEVER
+        if not out:
+            return
+        data = b"".join(out)
+        out.clear()
+        if self.dead:
+            return
+        try:
+            if self.answers is not None:
+                write_all(self.answers, data)
+                if part is not None:
+                    write_all(self.answers, part)
+            elif part is None:
+                self.socket.sendall(data)
+            else:
+                sent = self.socket.sendmsg((data, part))
+                for rest in (data[sent:], part[max(sent - len(data), 0) :]):  # a signal has come
+                    if rest:
+                        self.socket.sendall(rest)
+        except OSError:
+            self.dead = True
+
     def send_file(self, data, descriptor):
-        if self.answers is not None:
-            self.send(data)  # whoever asked so does not look at the content
+        """A frame with its descriptor, which comes with its first byte: what was kept goes before."""
+        self.flush()
+        if self.answers is not None:  # whoever asked so does not look at the content
+            self.keep(data)
+            self.flush()
         elif not self.dead:
             rights = (SOL_SOCKET, SCM_RIGHTS, descriptor.to_bytes(4, sys.byteorder))
             try:
                 sent = self.socket.sendmsg([data], [rights])
-                self.send(data[sent:])
+                if sent < len(data):
+                    self.socket.sendall(data[sent:])
             except OSError:
                 self.dead = True
 
     def on_request(self):
-        received = self.receive()
-        while received is not None:
-            kind, flags, number, payload = received
-            if kind != REQUEST:
-                if kind != CANCEL:
-                    break
-                if not self.data:
-                    return
-            else:
-                body = self.read_body(flags)
-                if body is None:
-                    break
-                self.respond(number, payload, body)
+        """Serves the requests that have come and those that come meanwhile, one after the other; until the last is over
+        the unit counts as running, and the master can ask whether it does."""
+        host, frames = self.host, self.frames
+        host.running[self.unit] = self.row
+        if self.yielded:
+            self.yielded = False
+            self.poll.modify(self.socket.fileno(), EPOLLIN)
+            self.fill(MSG_DONTWAIT)
+        else:
+            self.fill()
+        until = None
+        while frames and not self.dead:
+            if self.now >= self.due:  # those that lie there have waited, and somebody may have left
+                self.flush()
+                if self.answers is None and not self.dead:
+                    self.fill(MSG_DONTWAIT)
                 if self.dead:
                     break
-                if not self.data:
-                    return
-            received = self.receive()
-        self.end()
+                if until is None:
+                    until = self.now + TURN
+                elif self.now >= until:
+                    return self.give_way()
+            elif host.pages:
+                self.flush()
+            kind, flags, number, payload = frames.popleft()
+            if kind != REQUEST or not self.respond(flags, number, payload):
+                self.flush()
+                self.dead = True
+            elif host.leaving:  # what has not begun is for another process
+                break
+        self.flush()
+        host.running[self.unit] = None
+        if host.asked and (self.row, self.unit) in host.asked:
+            host.asked.discard((self.row, self.unit))
+            host.tell(FREE, ROW_UNIT.pack(self.row, self.unit))
+        if self.dead:
+            self.end()
+
+    def give_way(self):
+        """Lets the master and the other streams of this unit have their turn: whoever is registered anew comes last, and as
+        a rule there is room to write."""
+        self.yielded = True
+        descriptor = self.socket.fileno()
+        self.poll.unregister(descriptor)
+        self.poll.register(descriptor, EPOLLIN | EPOLLOUT)
 
     def read_body(self, flags):
         """wsgi.input; None if the worker has gone. Bodies are complete and exactly CONTENT_LENGTH bytes long."""
-        if bool(self.descriptors) != bool(flags & DESCRIPTOR):
-            return None
-        if flags & NO_BODY:
-            return BytesIO()
         if flags & DESCRIPTOR:
-            if not is_kind(self.descriptors[0], REGULAR):
+            if self.descriptors[0] < 0 or not is_kind(self.descriptors[0], REGULAR):
                 return None
-            file = open(self.descriptors.pop(), "rb")
+            self.bodies -= 1
+            file = open(self.descriptors.pop(0), "rb")
             file.seek(0)
             return file
+        if flags & NO_BODY:
+            return BytesIO()
         parts = []
         while True:
             received = self.receive()
-            if received is None or received[0] not in (BODY, END, CANCEL):
+            if received is None or received[0] not in (BODY, END):
                 return None
             if received[0] == END:
                 return BytesIO(b"".join(parts))
-            if received[0] == BODY:
-                parts.append(received[3])
+            parts.append(received[3])
 
-    def respond(self, number, payload, body):
-        """One request, from its environ to FREE; while it runs, the master can ask whether it does."""
-        self.host.running[self.unit] = self.row
-        self.answer(number, payload, body)
-        self.host.running[self.unit] = None
-        asked = self.host.asked
-        if asked and (self.row, self.unit) in asked:
-            asked.discard((self.row, self.unit))
-            self.host.tell(FREE, ROW_UNIT.pack(self.row, self.unit))
+    def respond(self, flags, number, payload):
+        """One request, up to its FREE; false if what came is none."""
+        self.number = number
+        self.unwanted = False
+        if self.cancelled and number in self.cancelled:
+            self.cancelled.discard(number)
+            self.unwanted = True
+        body = BytesIO() if flags == NO_BODY else self.read_body(flags)
+        if body is None:
+            return False
+        if self.unwanted:
+            body.close()
+            self.out.append(ENDED.pack(0, END, ABORT, 0, number, FREE_SIZE, FREE, 0, 0, number, 0))
+            due = self.now + AT_ONCE
+        else:
+            due = self.answer(number, payload, body)
+        if self.size >= TOGETHER:
+            self.flush()
+        if due < self.due:
+            self.due = due
+        return True
 
     def answer(self, number, payload, body):
+        """Calls the app; returns when the answer must be sent."""
+        host = self.host
         pairs = iter(str(payload, "latin-1").split("\0"))
         environ = dict(zip(pairs, pairs))
-        environ.update(self.host.environ)
+        environ.update(host.environ)
         environ["wsgi.url_scheme"] = environ.get("REQUEST_SCHEME", "http")
         environ["wsgi.input"] = body
         environ["wsgi.errors"] = sys.stderr
-        response = Response(self, number, environ.get("REQUEST_METHOD") == "HEAD")
+        method = environ.get("REQUEST_METHOD")
+        response = Response(self, number, method == "HEAD")
         result = close = None
+        abort = 0
+        began = monotonic()
         try:
             try:
-                result = self.host.app(environ, response.start_response)
-                last = response.body(result) + frame(END, ABORT if response.unwanted else 0, number)
+                result = host.app(environ, response.start_response)
+                response.body(result)
             finally:
                 close = getattr(result, "close", None)
-            response.ended = True
         except Unwanted:
-            response.ended = True
-            last = frame(END, ABORT if response.unwanted else 0, number)
+            pass
         except BaseException as error:  # also SystemExit: a view does not end the server
-            if self.host.is_copy:
+            if host.is_copy:
                 end_copy(error, environ)
-            response.ended = True
-            last = frame(END, ABORT, number)  # before the head: the worker has a page for it
+            abort = ABORT  # before the head: the worker has a page for it
             report(error, environ, " in the middle of its response" if response.sent else "")
-        if self.host.is_copy:
+        response.ended = True
+        if host.is_copy:
             end_copy(None, environ)
+        if response.unwanted:
+            abort = ABORT
+        now = monotonic()
+        early = False
         if close is not None:
-            self.send(last)  # before close(), which may take its time
-            last = b""
+            if host.closes > 0:  # it may take its time
+                early = True
+                self.keep(HEADER.pack(0, END, abort, 0, number))
+                self.flush()
             try:
                 close()
             except BaseException as error:
                 report(error, environ, " in close()")
+            ended, now = now, monotonic()
+            if early or now - ended >= AT_ONCE:
+                host.closes = wary(host.closes, now - ended)
         body.close()
-        self.send(last + frame(FREE, 0, number))
-        if next(self.host.served) == self.host.enough:
-            self.host.tell(WORN, COUNT.pack(self.host.enough))
+        if next(host.served) == host.enough:
+            host.tell(WORN, COUNT.pack(host.enough))
+        self.now = now
+        took = now - began
+        micros = int(took * 1_000_000) if took < LONGEST_TIME else MOST_MICROS
+        if early:
+            self.out.append(FREED.pack(FREE_SIZE, FREE, 0, 0, number, micros))
+        else:
+            self.out.append(ENDED.pack(0, END, abort, 0, number, FREE_SIZE, FREE, 0, 0, number, micros))
+        slow = took >= AT_ONCE
+        if slow or host.pages:
+            host.pages = wary(host.pages, took)
+        # A process that dies loses what it has kept: an answer that cannot be had again is not.
+        return now if slow or method not in REPEATABLE else now + AT_ONCE
 
 
 class Host:
@@ -645,6 +784,8 @@ class Host:
         self.streams = set()
         self.running = [None] * self.threads  # by unit: the row of the worker whose request runs
         self.asked = set()  # row and unit: the master wants FREE once no such request runs
+        self.pages = 0  # before how many answers are not kept, since they were slow of late
+        self.closes = 1  # the same of close(), of which nothing is known yet
         self.pipes = ()
         self.is_copy = False  # the app has forked it
         self.poll = epoll()
