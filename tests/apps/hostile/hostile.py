@@ -486,6 +486,31 @@ def held(environ, start_response):
     return [b"let go"]
 
 
+def nap(environ, start_response):
+    """Takes 100 ms, or does so in close()."""
+    start_response("200 OK", PLAIN)
+    if environ["QUERY_STRING"] != "close":
+        time.sleep(0.1)
+        return [b"slept"]
+    result = Closing([b"sleeps"], "nap")
+    result.close = lambda: time.sleep(0.1)
+    return result
+
+
+def sized(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [b"s" * int(environ["QUERY_STRING"])]
+
+
+def told_to_leave(environ, start_response):
+    """Returns once the host knows that it must leave."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not sys.modules["__main__"].Host.running.leaving:
+        time.sleep(0.001)
+    start_response("200 OK", PLAIN)
+    return [b"told"]
+
+
 def fork(environ, start_response):
     """A forked child holds none of the server's descriptors and can be terminated."""
     before = set(os.listdir("/proc/self/fd"))

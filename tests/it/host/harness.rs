@@ -52,13 +52,17 @@ pub(super) struct Host {
 impl Host {
     /// Starts `module:callable` with so many threads, up to HELLO.
     pub(super) fn start(module: &str, callable: &str, threads: u16) -> Self {
+        Self::start_program(HOST_PROGRAM, module, callable, threads)
+    }
+
+    fn start_program(text: &str, module: &str, callable: &str, threads: u16) -> Self {
         let directory = unique("host");
         std::fs::create_dir_all(&directory).unwrap();
         let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
         let (ear, hear) = channel::to_child().unwrap();
         let (voice, tell) = channel::from_child().unwrap();
         let program = directory.join("program");
-        std::fs::write(&program, HOST_PROGRAM).unwrap();
+        std::fs::write(&program, text).unwrap();
         // As the master does it: the program on standard input. What it inherits are standard streams of the shell, which
         // puts them where std cannot: a descriptor that is inherited by its number would get to whatever another test
         // starts at this moment, too.
@@ -93,6 +97,16 @@ impl Host {
     /// Starts the app of the test cases, up to READY.
     pub(super) fn hostile(threads: u16) -> Self {
         let mut host = Self::start("hostile", "application", threads);
+        assert_eq!(host.told().header.kind, Kind::Ready);
+        host
+    }
+
+    /// The same where an answer is kept for so many seconds, and what takes longer is slow: a test that depends on that
+    /// cannot depend on how fast the machine is.
+    pub(super) fn keeping(seconds: &str, threads: u16) -> Self {
+        let program = HOST_PROGRAM.replace("\nAT_ONCE = 0.0002 ", &format!("\nAT_ONCE = {seconds} "));
+        assert_ne!(program, HOST_PROGRAM);
+        let mut host = Self::start_program(&program, "hostile", "application", threads);
         assert_eq!(host.told().header.kind, Kind::Ready);
         host
     }
@@ -174,7 +188,7 @@ impl Host {
         let mut hello = Vec::new();
         app::hello(row, unit, &mut hello);
         (&stream).write_all(&hello).unwrap();
-        Worker { stream, number: 0 }
+        Worker { stream, number: 0, frames: Reader::new(), files: Vec::new() }
     }
 }
 
@@ -229,6 +243,9 @@ impl Answer {
 pub(super) struct Worker {
     stream: UnixStream,
     number: u32,
+    frames: Reader,
+    /// What came with `frames`.
+    pub(super) files: Vec<File>,
 }
 
 impl Worker {
@@ -244,6 +261,30 @@ impl Worker {
     }
 
     pub(super) fn send(&mut self, ask: &Ask<'_>) {
+        self.send_all(std::slice::from_ref(ask));
+    }
+
+    /// Sends these requests at once; only the first may have a body that is spooled.
+    pub(super) fn send_all(&mut self, asks: &[Ask<'_>]) {
+        let mut out = Vec::new();
+        asks.iter().for_each(|ask| self.push(ask, &mut out));
+        let spooled = asks.first().filter(|ask| ask.spooled).and_then(|ask| ask.body);
+        assert!(asks.iter().skip(1).all(|ask| !ask.spooled));
+        let spool = spooled.map(|bytes| {
+            let path = unique("spool");
+            let mut file =
+                File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            file.write_all(bytes).unwrap();
+            file
+        });
+        match &spool {
+            Some(file) => self.pass(&out, file, 1),
+            None => self.stream.write_all(&out).unwrap(),
+        }
+    }
+
+    fn push(&mut self, ask: &Ask<'_>, out: &mut Vec<u8>) {
         self.number += 1;
         let head = head(ask.method, ask.fields);
         let request = Request {
@@ -261,23 +302,7 @@ impl Worker {
             Some(_) if ask.spooled => Body::Descriptor,
             Some(bytes) => Body::Inline(bytes),
         };
-        let mut out = Vec::new();
-        app::request(self.number, &request, ask.body.map(|body| body.len() as u64), body, &mut out);
-        let spool = ask.body.filter(|_| ask.spooled).map(|bytes| {
-            let path = unique("spool");
-            let mut file =
-                File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-            std::fs::remove_file(&path).unwrap();
-            file.write_all(bytes).unwrap();
-            file
-        });
-        let descriptors: Vec<i32> = spool.iter().map(|file| file.as_raw_fd()).collect();
-        let rights = [ControlMessage::ScmRights(&descriptors)];
-        let rights = if descriptors.is_empty() { &[][..] } else { &rights[..] };
-        let sent =
-            sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(&out)], rights, MsgFlags::empty(), None);
-        let sent = sent.unwrap();
-        self.stream.write_all(&out[sent..]).unwrap();
+        app::request(self.number, &request, ask.body.map(|body| body.len() as u64), body, out);
     }
 
     /// How many requests it has sent.
@@ -290,6 +315,42 @@ impl Worker {
         let mut out = Vec::new();
         app::cancel(number, &mut out);
         self.stream.write_all(&out).unwrap();
+    }
+
+    /// All frames that come up to one of that kind and number.
+    pub(super) fn frames(&mut self, kind: Kind, number: u32) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        loop {
+            while let Some(frame) = self.frames.poll().unwrap() {
+                let header = frame.header;
+                frames.push(frame);
+                if (header.kind, header.stream) == (kind, number) {
+                    return frames;
+                }
+            }
+            assert!(frames.len() < 10_000, "it goes on and on");
+            assert!(self.more(), "the host has closed the stream: {frames:?}");
+        }
+    }
+
+    /// All frames that come up to the end of the stream.
+    pub(super) fn rest(&mut self) -> Vec<Frame> {
+        while self.more() {}
+        std::iter::from_fn(|| self.frames.poll().unwrap()).collect()
+    }
+
+    /// Reads what comes next; `false` at the end of the stream.
+    fn more(&mut self) -> bool {
+        let (bytes, descriptors) = self.receive();
+        self.files.extend(descriptors);
+        self.frames.feed(&bytes);
+        !bytes.is_empty()
+    }
+
+    /// Whether anything has come that `frames` did not return.
+    pub(super) fn has_come(&mut self) -> bool {
+        let mut waits = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        self.frames.poll().unwrap().is_some() || poll(&mut waits, 0u8).unwrap() > 0
     }
 
     /// Passes so many descriptors of this file with some bytes.
@@ -314,33 +375,35 @@ impl Worker {
         Reading { response: Response::new(self.number), answer, descriptors: Vec::new() }
     }
 
-    /// Reads once; `false` when the answer is over.
-    pub(super) fn read(&mut self, reading: &mut Reading) -> bool {
+    /// What one read brings.
+    fn receive(&self) -> (Vec<u8>, Vec<File>) {
         let mut bytes = vec![0; 256 * 1024];
         let mut space = nix::cmsg_space!([i32; 4]);
-        let count = {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let message = recvmsg::<()>(
-                self.stream.as_raw_fd(),
-                &mut parts,
-                Some(&mut space),
-                MsgFlags::MSG_CMSG_CLOEXEC,
-            )
-            .unwrap();
-            for control in message.cmsgs().unwrap() {
-                if let ControlMessageOwned::ScmRights(descriptors) = control {
-                    for descriptor in descriptors {
-                        reading.descriptors.push(File::open(format!("/proc/self/fd/{descriptor}")).unwrap());
-                        nix::unistd::close(descriptor).unwrap();
-                    }
+        let mut files = Vec::new();
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
+        for control in message.cmsgs().unwrap() {
+            if let ControlMessageOwned::ScmRights(descriptors) = control {
+                for descriptor in descriptors {
+                    files.push(File::open(format!("/proc/self/fd/{descriptor}")).unwrap());
+                    nix::unistd::close(descriptor).unwrap();
                 }
             }
-            message.bytes
-        };
+        }
+        let count = message.bytes;
+        bytes.truncate(count);
+        (bytes, files)
+    }
+
+    /// Reads once; `false` when the answer is over.
+    pub(super) fn read(&mut self, reading: &mut Reading) -> bool {
+        let (bytes, descriptors) = self.receive();
+        reading.descriptors.extend(descriptors);
         reading.answer.reads += 1;
-        match count {
-            0 => reading.response.eof(),
-            _ => reading.response.feed(&bytes[..count]),
+        match bytes.as_slice() {
+            [] => reading.response.eof(),
+            bytes => reading.response.feed(bytes),
         }
         while let Some(event) = reading.response.poll() {
             reading.take(event);
