@@ -187,6 +187,12 @@ impl<'a> Board<'a> {
         (0..slots).any(|slot| self.units_of(pool, slot).any(|at| busy(Unit::decode(self.get(Some(at))))))
     }
 
+    /// When any worker last saw a slow request of the pool.
+    pub(crate) fn slow_at(self, pool: u16) -> Option<Time> {
+        let last = self.rows().map(|row| self.get(layout::slow(pool, row))).max();
+        last.filter(|at| *at > 0).map(Time)
+    }
+
     /// The slots whose process has an idle unit, each with how many of its units may be running a request.
     pub(crate) fn loads(self, pool: u16) -> impl Iterator<Item = (u16, usize)> {
         let slots = self.get(layout::pool(pool, PoolWord::SlotsUsed)).min(SLOTS as u64) as u16;

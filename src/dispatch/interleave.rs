@@ -1,6 +1,8 @@
 //! All orders of atomic steps of two workers and a master around one process; of a liar, who writes one word of a unit at
 //! any moment, too.
 
+mod ahead;
+
 use super::board::{Freed, Lease, Rows};
 use super::layout::{self, Address, OwnAt, PoolWord};
 use super::steps::{Found, Hand, How, Machine, Mark, Memory, Take, Withdraw};
@@ -51,6 +53,8 @@ enum Doing {
     Freeing(Hand),
     /// It has freed the unit, and says so.
     Freed,
+    /// Of a worker that sends requests ahead.
+    Ahead(ahead::Step),
     Done,
     Dead,
 }
@@ -63,6 +67,8 @@ struct Worker {
     /// Its clients may give up.
     impatient: bool,
     mortal: bool,
+    /// It sends requests ahead.
+    ahead: Option<ahead::Ahead>,
     doing: Doing,
 }
 
@@ -127,6 +133,7 @@ impl World {
             queue,
             impatient: false,
             mortal: false,
+            ahead: None,
             doing: if queue == 0 { Doing::Done } else { Doing::Waiting(wait(row, 0)) },
         });
         let workers = workers.collect();
@@ -191,6 +198,7 @@ impl World {
             world.workers[index].doing = doing;
             next.push(world);
         }
+        self.run_ahead(index, next);
     }
 
     fn advance(&mut self, index: usize, doing: Doing) -> Option<Doing> {
@@ -200,8 +208,13 @@ impl World {
             Doing::Parked if self.poked >> row & 1 == 0 => return None,
             Doing::Parked => {
                 self.poked &= !(1 << row);
-                self.wait(row)
+                if self.workers[index].ahead.is_some() {
+                    Doing::Ahead(self.fill(index))
+                } else {
+                    self.wait(row)
+                }
             }
+            Doing::Ahead(step) => return self.advance_ahead(index, step),
             Doing::Waiting(mut take) => match take.step(&mut self.words) {
                 Poll::Pending => Doing::Waiting(take),
                 Poll::Ready(None) => Doing::Parked,
@@ -351,7 +364,9 @@ impl World {
             Remedy::Ask(row) => {
                 let lease = Lease { pool: POOL, slot: 0, thread, incarnation: self.incarnation() };
                 let runs = |worker: &Worker| {
-                    worker.row == row && matches!(&worker.doing, Doing::Running(running) if *running == lease)
+                    let ahead = |ahead: &ahead::Ahead| ahead.held.iter().any(|(held, _)| *held == lease);
+                    let runs = matches!(&worker.doing, Doing::Running(running) if *running == lease);
+                    worker.row == row && (runs || worker.ahead.as_ref().is_some_and(ahead))
                 };
                 let asked = self.workers.iter().any(runs);
                 if asked {
@@ -370,10 +385,15 @@ impl World {
         }
         let mut held = HashSet::new();
         for worker in &self.workers {
-            let (Doing::Running(lease) | Doing::Withdrawing(_, Some(lease))) = &worker.doing else {
-                continue;
+            let ahead = worker.ahead.iter().flat_map(|ahead| ahead.held.iter().map(|(lease, _)| *lease));
+            let runs = match &worker.doing {
+                Doing::Dead => continue,
+                Doing::Running(lease) | Doing::Withdrawing(_, Some(lease)) => Some(*lease),
+                _ => None,
             };
-            assert!(held.insert(*lease), "two requests on one unit\n{}", path());
+            for lease in ahead.chain(runs) {
+                assert!(held.insert(lease), "two requests on one unit\n{}", path());
+            }
         }
     }
 

@@ -130,6 +130,7 @@ enum ShareWord {
     Head = 0,
     Activity = 1,
     Held = 2,
+    Slow = 3,
 }
 
 fn base(pool: u16) -> Option<usize> {
@@ -175,6 +176,11 @@ pub(super) fn activity(pool: u16, row: u16) -> Option<OwnAt> {
 /// `{times 48 | units 16}`: how often that worker has set out to claim units of the pool, and how many it has.
 pub(super) fn held(pool: u16, row: u16) -> Option<OwnAt> {
     own(pool, row, ShareWord::Held)
+}
+
+/// When that worker last saw a slow request of the pool; 0: never. Programs before an upgrade may leave it so.
+pub(super) fn slow(pool: u16, row: u16) -> Option<OwnAt> {
+    own(pool, row, ShareWord::Slow)
 }
 
 pub(super) fn unit(pool: u16, slot: u16, thread: u16) -> Option<UnitAt> {
@@ -230,7 +236,7 @@ mod tests {
                 take(super::pool(pool, word).unwrap().index(), masters.clone());
             }
             for row in 0..WORKERS as u16 {
-                for place in [head, activity, held] {
+                for place in [head, activity, held, slow] {
                     take(place(pool, row).unwrap().index(), area(row).unwrap());
                 }
             }

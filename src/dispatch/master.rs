@@ -102,6 +102,7 @@ impl MasterBoard<'_> {
                 poke = poke.and(Withdraw::new(pool, row, true).run(&mut self));
                 // `held` is cleared after the claims that it counts: see `sweep`.
                 layout::held(pool, row).into_iter().for_each(|at| self.store(at, 0));
+                layout::slow(pool, row).into_iter().for_each(|at| self.store(at, 0));
             }
         }
         poke

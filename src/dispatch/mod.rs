@@ -28,6 +28,7 @@
 //! | its connections, requests, activity, what it holds | master: does anybody need the workers, the app? | they stay awake; no worker can hide what another one does |
 //! | its requests | master: `status` | a wrong number, of its own and in their sum |
 //! | its heads | workers, master: who waits longest | freed units are offered to it: requests of others wait until `queue_timeout`, 503 |
+//! | when it saw a slow request | workers: may requests go ahead? | none do: the others are slower |
 //! | a unit to idle or offered while a request runs | workers | a second request is sent to it, and waits in the host until the first is over: a host runs one at a time in a unit |
 //! | a unit to claimed, orphaned, leaving, gone, or garbage | workers | requests wait; `sweep` takes it back in two ticks, unless a worker that it names always has others of that pool |
 //! | a unit of another incarnation | workers | nothing: it is not claimed, since the slot's header is the master's |
@@ -39,6 +40,7 @@
 //! a worker: so none can have others answer 503, or look where nothing is. When a worker is reaped, all words of its row
 //! are cleared; when a process is replaced, so are its units.
 
+pub(crate) mod ahead;
 pub mod board;
 #[cfg(test)]
 mod interleave;

@@ -3,7 +3,7 @@
 use super::board::{Board, Freed, Lease, Rows};
 use super::layout::{self, Address, OwnAt, RowWord};
 use super::steps::{Hand, How, Machine, Mark, Memory, Take, Withdraw};
-use super::word::{UnitState, let_go};
+use super::word::{Unit, UnitState, let_go};
 use crate::timer::Time;
 use std::ops::Deref;
 use std::sync::atomic::{
@@ -134,6 +134,24 @@ impl WorkerBoard<'_> {
     fn holds_one_fewer(self, pool: u16) {
         let at = layout::held(pool, self.row);
         self.note(at, let_go(self.noted(at)));
+    }
+
+    /// Whether the unit of a lease may be sent more: it is ours, and does not leave.
+    pub(crate) fn keeps(self, lease: Lease) -> bool {
+        let claimed = Unit::new(lease.incarnation, UnitState::Claimed, self.row).encode();
+        layout::unit(lease.pool, lease.slot, lease.thread).is_some_and(|at| self.get(Some(at)) == claimed)
+    }
+
+    /// Whether no other worker has a request waiting that came before `head`.
+    pub(crate) fn is_oldest(self, pool: u16, head: Time) -> bool {
+        let others = self.rows().filter(|row| *row != self.row);
+        let mut heads = others.map(|row| self.get(layout::head(pool, row)));
+        heads.all(|other| other == 0 || other >= head.0)
+    }
+
+    /// Notes that a request of the pool was slow.
+    pub(crate) fn note_slow(self, pool: u16, now: Time) {
+        self.note(layout::slow(pool, self.row), now.0);
     }
 
     /// Notes that the pool had something to do.

@@ -29,6 +29,10 @@ pub(crate) struct Poll {
     events: Events,
 }
 
+fn token(source: Source) -> Token {
+    Token(source.pack() as usize)
+}
+
 impl Poll {
     /// A new instance; make it after the fork, never share it.
     ///
@@ -43,12 +47,25 @@ impl Poll {
     /// # Errors
     /// ENOSPC, ENOMEM; EPERM for a file that cannot be polled.
     pub(crate) fn watch(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
-        let token = Token(source.pack() as usize);
-        self.poll.registry().register(
-            &mut SourceFd(&fd.as_raw_fd()),
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token(source), both)
+    }
+
+    /// Watches a Unix socket for reading only: for writing it has an event whenever its peer has read something.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub(crate) fn watch_reading(&self, fd: BorrowedFd<'_>, source: Source) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token(source), Interest::READABLE)
+    }
+
+    /// Watches it for writing, too, or no longer; what is so already has an event.
+    ///
+    /// # Errors
+    /// ENOENT if it is not watched, ENOMEM.
+    pub(crate) fn watch_writing(&self, fd: BorrowedFd<'_>, source: Source, also: bool) -> io::Result<()> {
+        let interest = if also { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        self.poll.registry().reregister(&mut SourceFd(&fd.as_raw_fd()), token(source), interest)
     }
 
     /// Stops watching a descriptor that lives on elsewhere.

@@ -9,6 +9,7 @@ use super::{Event, Request, params};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
 use crate::http::fault::{Fault, Flaw};
 use crate::http::{BodyLength, ResponseHead, Status, fields};
+use std::time::Duration;
 
 /// The program that imports and serves an app. Run it as `python -` with this text on standard input (a memfd), so
 /// that process lists stay readable; arguments after `-` are for them only. Its settings are the environment variables
@@ -117,6 +118,8 @@ pub struct Response {
     ended: bool,
     /// The head was refused: the rest of the answer up to FREE is dropped.
     refused: bool,
+    /// What FREE has said.
+    took: Option<Duration>,
     why: Option<String>,
 }
 
@@ -130,8 +133,28 @@ impl Response {
             stage: Stage::Head(false),
             ended: false,
             refused: false,
+            took: None,
             why: None,
         }
+    }
+
+    /// The answer to the next request over the same stream, once this one has ended with FREE: of it some may have come already.
+    #[must_use]
+    pub(crate) fn follow(self, stream: u32) -> Self {
+        let stage = Stage::Head(!self.reader.is_between());
+        Self { stage, reader: self.reader, ended: self.ended, ..Self::new(stream) }
+    }
+
+    /// The request that it answers.
+    #[must_use]
+    pub(crate) fn stream(&self) -> u32 {
+        self.stream
+    }
+
+    /// How long the app had the request, `None` before FREE or if the host does not say.
+    #[must_use]
+    pub(crate) fn took(&self) -> Option<Duration> {
+        self.took
     }
 
     /// Takes bytes read from the stream.
@@ -223,6 +246,7 @@ impl Response {
             }
             (Stage::Over, Kind::Free) => {
                 self.stage = Stage::Free;
+                self.took = taken(&frame.payload);
                 Some(Event::Free)
             }
             (Stage::Over, Kind::File) if self.refused => Some(Event::File { offset: 0, len: 0 }),
@@ -344,6 +368,12 @@ fn digits(text: &[u8]) -> Option<u64> {
 /// What an app wrote, for the log: one line, not endless.
 fn shown(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes.get(..80).unwrap_or(bytes).escape_ascii())
+}
+
+/// What FREE says: microseconds.
+fn taken(payload: &[u8]) -> Option<Duration> {
+    let taken = payload.try_into().ok().map(u32::from_le_bytes)?;
+    Some(Duration::from_micros(u64::from(taken)))
 }
 
 fn file(payload: &[u8]) -> Option<(u64, u64)> {

@@ -55,6 +55,8 @@ pub(super) enum Timer {
     Places,
     /// Requests that wait for a process of an app.
     Wants,
+    /// Requests that lie behind others in a unit.
+    Ahead,
     /// Servers that are to be checked.
     Checks,
     /// A check that has had its time.
@@ -87,6 +89,8 @@ pub(super) struct Context {
     pub(super) timers: Timers<Timer>,
     /// Whose clients to drive in this turn, or in the next if they come up while this one runs.
     pub(super) runnable: VecDeque<Owner>,
+    /// Who has got what they waited for: they are driven in the turn that runs.
+    pub(super) next: VecDeque<Owner>,
     pub(super) links: Links,
     pub(super) apps: Apps,
     pub(super) servers: Servers,
@@ -186,8 +190,7 @@ impl Context {
         let mut keyring = Keyring::default();
         keyring.renew(&credentials, &config);
         let challenges = Challenges::of(&credentials);
-        let now = clock::now();
-        let wall = clock::wall();
+        let (now, wall) = (clock::now(), clock::wall());
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
         Ok(Self {
             settings,
@@ -199,6 +202,7 @@ impl Context {
             poll: Poll::new().map_err(|error| format!("cannot create an epoll instance: {error}"))?,
             timers: first_timers(&config, now),
             runnable: VecDeque::new(),
+            next: VecDeque::new(),
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
             servers: Servers::new(&config, upstreams, process::open_files_limit()),
@@ -433,7 +437,7 @@ impl Context {
 
     /// Whether connections are due without waiting for events.
     pub(super) fn has_work(&self) -> bool {
-        !self.runnable.is_empty() || self.handshakes.any_waits()
+        !(self.runnable.is_empty() && self.next.is_empty()) || self.handshakes.any_waits()
     }
 
     /// Drives a client in this turn or the next.

@@ -31,6 +31,8 @@ pub(super) enum Advance {
     Head(ResponseHead, BodyLength),
     /// The head of a 101: it goes on in another protocol.
     Switched(ResponseHead),
+    /// It was sent ahead to a unit and came back: another is to have it.
+    Returned,
     /// Everything was given to the reply.
     Done,
     /// It failed.

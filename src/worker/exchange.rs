@@ -27,7 +27,6 @@ use super::id::RequestId;
 use super::reader::Whom;
 use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::transport::Session;
-use super::upstream::links::Unit;
 use super::upstream::proxy::Body;
 use super::upstream::{app, proxy};
 use crate::config::{Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
@@ -91,6 +90,8 @@ pub(super) struct Exchange {
     received: Option<u64>,
     /// Processes of the app that could not be reached.
     unreached: u16,
+    /// It was sent ahead once and came back.
+    returned: bool,
     step: Step,
 }
 
@@ -148,6 +149,7 @@ impl Exchange {
             handler: None,
             received: None,
             unreached: 0,
+            returned: false,
             step: Step::Sent,
         }
     }
@@ -464,8 +466,14 @@ impl Exchange {
             }
             Step::App(run) => {
                 let request = self.request.as_ref();
-                let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
-                self.take_advance(advance, drive)
+                match run.advance(|| request.map(Request::line).unwrap_or_default(), drive) {
+                    Advance::Returned => {
+                        let app = run.app();
+                        self.take_back(app, drive);
+                        true
+                    }
+                    advance => self.take_advance(advance, drive),
+                }
             }
             Step::Proxy(run) => match run.advance(drive) {
                 Advance::Head(head, body) => self.take_head(head, body, drive),
@@ -486,9 +494,9 @@ impl Exchange {
 
     fn advance_queued(&mut self, app: usize, until: Time, drive: &mut Drive<'_>) -> bool {
         let Drive { owner, cx, .. } = drive;
-        if let Some(lease) = cx.take_grant(app, *owner) {
+        if let Some(grant) = cx.take_grant(app, *owner) {
             if let Step::Queued { body, .. } = std::mem::replace(&mut self.step, Step::Sent) {
-                self.start_app(Unit { app, lease }, body, drive);
+                self.start_app(app, grant, body, drive);
             }
             return true;
         }
@@ -504,7 +512,7 @@ impl Exchange {
 
     fn take_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
         match advance {
-            Advance::Wait => return false,
+            Advance::Wait | Advance::Returned => return false,
             Advance::Later => {
                 drive.cx.runnable.push_back(drive.owner);
                 return false;
@@ -558,7 +566,7 @@ impl Exchange {
         self.left = match &self.step {
             Step::Queued { .. } => first,
             Step::Proxy(run) => !run.has_ended() && (endless || (first && !drive.reply.has_begun())),
-            Step::App(_) => endless,
+            Step::App(run) => endless || (first && run.lies_ahead()),
             // Its other side is told, and may have more to say.
             Step::Tunnel(_) => false,
             Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,

@@ -51,6 +51,9 @@ use reader::{Outcome, Whom};
 use std::io;
 use std::os::fd::AsFd;
 
+/// So many exchanges go on in the turn in which others left them something; then new events have their turn.
+const AT_ONCE: usize = 256;
+
 /// Runs a worker until it is told to leave, or its master dies; returns its exit code: 0 left as told, 3 could not be
 /// set up (the reason went to the master), 1 the loop broke.
 #[must_use]
@@ -196,6 +199,7 @@ impl Worker {
                 Timer::Links => cx.expire_links(),
                 Timer::Places => cx.look_for_places(),
                 Timer::Wants => cx.want_again(),
+                Timer::Ahead => cx.call_back(),
                 Timer::Checks => cx.check_servers(),
                 Timer::Check(key) => cx.end_check(key),
                 Timer::Unit(key) => cx.unit_timer(key),
@@ -239,7 +243,20 @@ impl Worker {
             let Some(Owner { client: key, .. }) = self.cx.runnable.pop_front() else { break };
             self.run_client(key);
         }
+        self.run_next();
         self.run_handshakes();
+    }
+
+    /// Those who have got what they waited for while others ran; one that has an answer may give its place to the next.
+    fn run_next(&mut self) {
+        for _ in 0..AT_ONCE {
+            let Some(owner) = self.cx.next.pop_front() else { break };
+            if let Some(client) = self.clients.get_mut(owner.client) {
+                client.wake(owner.stream);
+            }
+            self.run_client(owner.client);
+        }
+        self.cx.runnable.append(&mut self.cx.next);
     }
 
     /// After all others.
@@ -271,6 +288,7 @@ impl Worker {
         if self.heap.is_sparse(self.clients.len() + self.cx.beside.taken(), self.cx.now) {
             memory::trim();
         }
+        self.cx.send_ahead();
         let left = self.cx.links.free_closed(&self.cx.poll);
         left.into_iter().for_each(|held| self.cx.tunnel_ended(held));
         self.cx.board.set_connections(self.clients.len() as u64);

@@ -40,6 +40,7 @@ mod hygiene;
 mod layers;
 mod leaving;
 mod limits;
+mod look_ahead;
 mod names;
 mod pools;
 mod preload;

@@ -6,16 +6,16 @@ use crate::gateway;
 use crate::http::fault::Fault;
 use crate::worker::drive::Drive;
 use crate::worker::spool::RequestBody;
-use crate::worker::upstream::app::{self, Ask, UNREACHED, Unsent};
-use crate::worker::upstream::links::Unit;
+use crate::worker::upstream::app::{AppRun, Ask, Grant, UNREACHED, Unsent};
 use std::time::Duration;
 
 impl Exchange {
     pub(super) fn ask_for_unit(&mut self, app: usize, body: RequestBody, drive: &mut Drive<'_>) {
         let Drive { owner, config, cx, .. } = drive;
         let wait = config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
-        match cx.ask_unit(app, *owner, self.arrived) {
-            Ask::Granted(lease) => self.start_app(Unit { app, lease }, body, drive),
+        let ahead = self.may_go_ahead(&body);
+        match cx.ask_unit(app, *owner, self.arrived, ahead) {
+            Ask::Granted(grant) => self.start_app(app, grant, body, drive),
             Ask::Waiting => {
                 self.step = Step::Queued { app, body, until: cx.now.after(wait) };
             }
@@ -23,7 +23,20 @@ impl Exchange {
         }
     }
 
-    pub(super) fn start_app(&mut self, unit: Unit, body: RequestBody, drive: &mut Drive<'_>) {
+    /// Whether it may be sent to a unit that is busy: it may be repeated, has no body, and has not come back.
+    fn may_go_ahead(&self, body: &RequestBody) -> bool {
+        let repeatable = self.request.as_ref().is_some_and(|request| request.head.method().is_idempotent());
+        repeatable && body.len() == 0 && !self.returned
+    }
+
+    /// It was sent ahead and came back: it waits again, in the place of its arrival.
+    pub(super) fn take_back(&mut self, app: usize, drive: &mut Drive<'_>) {
+        self.returned = true;
+        let body = RequestBody::none(&drive.cx.store);
+        self.ask_for_unit(app, body, drive);
+    }
+
+    pub(super) fn start_app(&mut self, app: usize, grant: Grant, body: RequestBody, drive: &mut Drive<'_>) {
         let (Some(request), Some(Handler::App { mount, .. })) = (&self.request, self.handler.as_deref())
         else {
             return;
@@ -31,8 +44,9 @@ impl Exchange {
         let id = self.id_text();
         let described = self.describe(request, mount, &id, drive.config, drive.cx);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
-        let started = app::AppRun::start(
-            unit,
+        let started = AppRun::start(
+            app,
+            grant,
             &body,
             |stream, body, out| gateway::app::request(stream, &described, length, body, out),
             drive,
@@ -44,7 +58,7 @@ impl Exchange {
                 log::debug!("app: cannot reach a process: {error}");
                 self.unreached += 1;
                 if self.unreached < UNREACHED {
-                    self.ask_for_unit(unit.app, body, drive);
+                    self.ask_for_unit(app, body, drive);
                 } else {
                     self.fail(Fault::Unavailable, drive);
                 }

@@ -4,8 +4,10 @@
 //! offered to this one and comes with a wake-up. The unit is free again when the app says FREE, which does not wait
 //! for the client: the response lies in a [`ResponseSpool`](crate::worker::spool::ResponseSpool) meanwhile.
 
+mod ahead;
 mod run;
 
+pub(in crate::worker) use ahead::Ahead;
 pub(in crate::worker) use run::{AppRun, Unsent};
 
 use super::READS;
@@ -17,6 +19,7 @@ use crate::control::app_socket;
 use crate::control::pool::PoolState;
 use crate::control::worker::{Complaint, ToMaster};
 use crate::dispatch::WorkerBoard;
+use crate::dispatch::ahead::Pace;
 use crate::dispatch::board::{Freed, Lease};
 use crate::event::{Endpoint, Read};
 use crate::gateway::{self, Event};
@@ -61,6 +64,8 @@ pub(in crate::worker) struct Apps {
     queues: Vec<AppQueue>,
     /// A timer will ask for processes once more.
     asks_again: bool,
+    /// A timer will look whether requests lie behind a slow one.
+    looks_ahead: bool,
 }
 
 struct AppQueue {
@@ -71,9 +76,11 @@ struct AppQueue {
     /// Its processes serve many requests at a time each: they share them.
     spreads: bool,
     /// Exchanges that wait, the oldest first.
-    waiting: VecDeque<(Time, Owner)>,
-    /// Units claimed for exchanges that have not been driven since.
-    granted: HashMap<Owner, Lease>,
+    waiting: VecDeque<Waiting>,
+    /// What exchanges have got that have not been driven since.
+    granted: HashMap<Owner, Grant>,
+    /// How long its requests take.
+    pace: Pace,
     /// Open streams by unit.
     streams: HashMap<Lease, Key>,
     /// When the master was asked last.
@@ -86,11 +93,39 @@ struct AppQueue {
     tunnels: HashMap<(u16, u32), u32>,
 }
 
+/// An exchange that waits for a unit.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    /// When its request came.
+    since: Time,
+    owner: Owner,
+    /// It may be sent to a unit that is busy.
+    ahead: bool,
+}
+
+/// What an exchange gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::worker) enum Grant {
+    /// A unit that is free for it.
+    Unit(Lease),
+    /// Room behind the requests that this unit runs.
+    Ahead(Lease),
+}
+
+impl Grant {
+    /// The unit.
+    pub(in crate::worker) fn lease(self) -> Lease {
+        match self {
+            Self::Unit(lease) | Self::Ahead(lease) => lease,
+        }
+    }
+}
+
 /// What became of a request for a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::worker) enum Ask {
-    /// It has a unit.
-    Granted(Lease),
+    /// It has a unit, or room ahead.
+    Granted(Grant),
     /// It waits.
     Waiting,
     /// The app does not start; the next attempt is at this time.
@@ -108,13 +143,18 @@ impl Apps {
             spreads: app.kind.command().is_some() && app.processes.max > 1,
             waiting: VecDeque::new(),
             granted: HashMap::new(),
+            pace: Pace::default(),
             streams: HashMap::new(),
             asked: None,
             published: false,
             closer: Rc::default(),
             tunnels: HashMap::new(),
         };
-        Self { queues: config.apps.iter().enumerate().map(queue).collect(), asks_again: false }
+        Self {
+            queues: config.apps.iter().enumerate().map(queue).collect(),
+            asks_again: false,
+            looks_ahead: false,
+        }
     }
 }
 
@@ -146,8 +186,8 @@ fn failed_until(state: PoolState) -> Option<Time> {
 }
 
 impl Context {
-    /// Asks for a unit of an app for a request that arrived at `since`.
-    pub(in crate::worker) fn ask_unit(&mut self, app: usize, owner: Owner, since: Time) -> Ask {
+    /// Asks for a unit of an app for a request that arrived at `since`, and may be sent `ahead` to one that is busy or not.
+    pub(in crate::worker) fn ask_unit(&mut self, app: usize, owner: Owner, since: Time, ahead: bool) -> Ask {
         let Some(queue) = self.apps.queues.get_mut(app) else { return Ask::Failed { retry: self.now } };
         let pool = queue.pool;
         self.board.touch(pool, self.now);
@@ -158,16 +198,16 @@ impl Context {
         if queue.waiting.is_empty()
             && let Some(lease) = queue.claim(self.board)
         {
-            return Ask::Granted(lease);
+            return Ask::Granted(Grant::Unit(lease));
         }
         if let Some(retry) = failed_until(self.board.state(pool)).filter(|retry| self.now < *retry) {
             return Ask::Failed { retry };
         }
-        let place = queue.waiting.partition_point(|(earlier, _)| *earlier <= since);
-        queue.waiting.insert(place, (since, owner));
+        let place = queue.waiting.partition_point(|earlier| earlier.since <= since);
+        queue.waiting.insert(place, Waiting { since, owner, ahead });
         self.pump_queue(app);
         match self.take_grant(app, owner) {
-            Some(lease) => Ask::Granted(lease),
+            Some(grant) => Ask::Granted(grant),
             None => {
                 if self.app_state(app) != PoolState::Serving {
                     self.want(app);
@@ -178,8 +218,8 @@ impl Context {
         }
     }
 
-    /// The unit that was claimed for a waiting exchange.
-    pub(in crate::worker) fn take_grant(&mut self, app: usize, owner: Owner) -> Option<Lease> {
+    /// What a waiting exchange has got.
+    pub(in crate::worker) fn take_grant(&mut self, app: usize, owner: Owner) -> Option<Grant> {
         self.apps.queues.get_mut(app)?.granted.remove(&owner)
     }
 
@@ -200,10 +240,12 @@ impl Context {
     /// A waiting exchange gives up.
     pub(in crate::worker) fn leave_queue(&mut self, app: usize, owner: Owner) {
         if let Some(queue) = self.apps.queues.get_mut(app) {
-            queue.waiting.retain(|(_, waiting)| *waiting != owner);
+            queue.waiting.retain(|waiting| waiting.owner != owner);
         }
-        if let Some(lease) = self.take_grant(app, owner) {
-            self.free_unit(Unit { app, lease });
+        match self.take_grant(app, owner) {
+            Some(Grant::Unit(lease)) => self.free_unit(Unit { app, lease }),
+            Some(Grant::Ahead(lease)) => self.leave_room_ahead(Unit { app, lease }),
+            None => {}
         }
         self.pump_queue(app);
     }
@@ -214,7 +256,7 @@ impl Context {
             self.pump_queue(app);
             if self.app_failed(app).is_some() {
                 let Some(queue) = self.apps.queues.get(app) else { continue };
-                self.runnable.extend(queue.waiting.iter().map(|(_, owner)| *owner));
+                self.runnable.extend(queue.waiting.iter().map(|waiting| waiting.owner));
             } else if self.app_state(app) == PoolState::Asleep
                 && self.apps.queues.get(app).is_some_and(|queue| !queue.waiting.is_empty())
             {
@@ -223,17 +265,24 @@ impl Context {
         }
     }
 
-    /// Gives units to waiting requests, the oldest first, as long as there are units.
+    /// Gives units, and room ahead, to waiting requests, the oldest first, as long as there is any.
     fn pump_queue(&mut self, app: usize) {
         let board = self.board;
-        let Some(queue) = self.apps.queues.get_mut(app) else { return };
-        while let Some((since, owner)) = queue.waiting.front().copied() {
+        while let Some(queue) = self.apps.queues.get_mut(app)
+            && let Some(Waiting { since, owner, ahead }) = queue.waiting.front().copied()
+        {
             queue.published = true;
-            let Some(lease) = board.wait(queue.pool, since) else { return };
+            let grant = match board.wait(queue.pool, since) {
+                Some(lease) => Grant::Unit(lease),
+                None if ahead && let Some(lease) = self.room_ahead(app, since) => Grant::Ahead(lease),
+                None => return,
+            };
+            let Some(queue) = self.apps.queues.get_mut(app) else { return };
             queue.waiting.pop_front();
-            queue.granted.insert(owner, lease);
-            self.runnable.push_back(owner);
+            queue.granted.insert(owner, grant);
+            self.next.push_back(owner);
         }
+        let Some(queue) = self.apps.queues.get_mut(app) else { return };
         if std::mem::take(&mut queue.published) {
             // What was offered in the meantime goes to others.
             let poke = board.head(queue.pool, None);
@@ -335,11 +384,12 @@ impl Context {
     fn stream_to(&mut self, unit: Unit, owner: Owner) -> io::Result<Key> {
         let open = self.apps.queues.get(unit.app).and_then(|queue| queue.streams.get(&unit.lease)).copied();
         if let Some(key) = open {
-            if self
-                .links
-                .lend(key, owner)
-                .is_some_and(|link| !link.is_spoilt(&mut self.keyring, &mut self.scratch))
+            if let Some(link) = self.links.lend(key, owner)
+                && !link.is_spoilt(&mut self.keyring, &mut self.scratch)
             {
+                if let Peer::Unit(link) = &mut link.peer {
+                    link.ahead = Ahead::new();
+                }
                 return Ok(key);
             }
             self.drop_stream(key, unit);
@@ -363,6 +413,7 @@ impl Context {
             until: self.now,
             armed: false,
             told: false,
+            ahead: Ahead::new(),
         }));
         let key = self.links.add(endpoint, None, peer, Some(owner), &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
@@ -384,6 +435,7 @@ impl Context {
         if let Some(queue) = self.apps.queues.get_mut(unit.app) {
             queue.streams.remove(&unit.lease);
         }
+        self.give_back_ahead(key);
     }
 
     /// The stream is of no more use while a request is in the unit. The unit stays taken until the master has reaped
@@ -405,18 +457,28 @@ impl Context {
         self.tell(&ToMaster::Stuck { at: named(unit.lease), complaint, reason });
     }
 
-    /// Writes a request to a stream, as far as it goes now. `encode` writes the frames.
+    /// Writes a request to a stream, as far as it goes now; one that lies behind others, by the end of the turn. `encode` writes
+    /// the frames. Its number, and whether it runs.
     fn send_request(
         &mut self,
         key: Key,
+        owner: Owner,
         body: &RequestBody,
         encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
-    ) -> io::Result<()> {
+    ) -> io::Result<(u32, bool)> {
         let Some(link) = self.links.get_mut(key) else { return Err(io::ErrorKind::NotConnected.into()) };
         let Peer::Unit(unit_link) = &mut link.peer else { return Err(io::ErrorKind::NotConnected.into()) };
         unit_link.stream = unit_link.stream.wrapping_add(1);
-        unit_link.response = Some(gateway::app::Response::new(unit_link.stream));
         let stream = unit_link.stream;
+        if unit_link.response.is_some() {
+            unit_link.ahead.push(stream, owner);
+            link.out.encode(|out| encode(stream, gateway::app::Body::None, out));
+            self.links.keep(key);
+            return Ok((stream, false));
+        }
+        unit_link.response = Some(gateway::app::Response::new(stream));
+        unit_link.began = self.now;
+        link.release();
         match body {
             RequestBody::Memory { bytes, .. } if bytes.is_empty() => {
                 link.out.encode(|out| encode(stream, gateway::app::Body::None, out));
@@ -437,7 +499,9 @@ impl Context {
                 link.attach = Some(Rc::clone(file));
             }
         }
-        link.write().map(|_| ())
+        link.write()?;
+        link.await_room(key, &self.poll);
+        Ok((stream, true))
     }
 
     /// Nobody waits any more for the response that still comes over a link: its host is to ask the app for no more of it.
@@ -496,15 +560,21 @@ impl Context {
     /// The app said FREE: its unit takes the next request, its stream is kept.
     fn unit_is_free(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
+        link.has_sent(key, &self.poll);
         let Peer::Unit(unit_link) = &mut link.peer else { return };
-        unit_link.response = None;
         let unit = unit_link.unit;
+        let took = unit_link.response.as_ref().and_then(gateway::app::Response::took);
         let told = std::mem::take(&mut unit_link.told);
         self.links.let_go(key);
         if told {
             self.tell(&ToMaster::Ran { at: named(unit.lease) });
         }
-        self.free_unit(unit);
+        self.note_pace(unit, took);
+        if self.run_next(key) {
+            self.pump_queue(unit.app);
+        } else {
+            self.free_unit(unit);
+        }
     }
 
     /// A request has run for a while: the master shows it until it is over.
@@ -518,9 +588,9 @@ impl Context {
     }
 
     /// A loose link had an event: an idle one that was closed by the other side goes, a unit that finishes a request
-    /// nobody waits for is read until it is free.
+    /// nobody waits for is read until it is free. A timer may find that it serves an exchange by now.
     pub(in crate::worker) fn tend_loose_link(&mut self, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key).filter(|link| link.is_loose()) else { return };
         match &link.peer {
             Peer::Check(_) => self.tend_check(key),
             Peer::Server(_) | Peer::Tunnel(_) => {
@@ -529,16 +599,18 @@ impl Context {
                 }
             }
             Peer::Unit(unit_link) if unit_link.response.is_none() => {
-                let unit = unit_link.unit;
-                if link.is_spoilt(&mut self.keyring, &mut self.scratch) {
-                    self.drop_stream(key, unit);
+                let (unit, is_awaited) = (unit_link.unit, unit_link.is_awaited());
+                match link.is_spoilt(&mut self.keyring, &mut self.scratch) {
+                    true if is_awaited => self.give_up_unit(key, unit),
+                    true => self.drop_stream(key, unit),
+                    false => {}
                 }
             }
             Peer::Unit(unit_link) => {
                 let unit = unit_link.unit;
                 let closing = self.config.apps.get(unit.app).map_or(Duration::ZERO, |app| app.timeout);
                 match finish_unwanted(link, &mut self.scratch, self.now, self.now.after(closing)) {
-                    Ok(Unwanted::Running) => {}
+                    Ok(Unwanted::Running) => link.await_room(key, &self.poll),
                     Ok(Unwanted::More) => self.timers.insert(self.now, Timer::Loose(key)),
                     Ok(Unwanted::Free) => self.unit_is_free(key),
                     Ok(Unwanted::Broken) => self.give_up_unit(key, unit),
@@ -578,7 +650,7 @@ fn finish_unwanted(
         // What was read before nobody waited any more comes first.
         while let Some(event) = response.poll() {
             match event {
-                Event::Free => return arrivals.end().map(|()| Unwanted::Free),
+                Event::Free => return arrivals.end(response).map(|()| Unwanted::Free),
                 Event::Broken(_) if response.is_lost() => return Ok(Unwanted::Broken),
                 Event::File { .. } => drop(arrivals.file(now)?),
                 Event::End | Event::Broken(_) if response.has_ended() => *until = closed,
@@ -589,9 +661,7 @@ fn finish_unwanted(
         if response.is_lost() {
             return Ok(Unwanted::Broken);
         }
-        if response.is_between() {
-            arrivals.end()?;
-        }
+        arrivals.end(response)?;
         if !link.endpoint.readable() {
             return Ok(Unwanted::Running);
         }

@@ -5,6 +5,7 @@
 //! more than one waits for its frame: a second one, or one that is still there when all frames were taken, has none.
 
 use crate::buf::{Far, OpenFile};
+use crate::gateway::app::Response;
 use crate::sys::fd::Handed;
 use crate::sys::file::{self, Nature};
 use crate::timer::Time;
@@ -74,9 +75,9 @@ impl Arrivals {
         }
     }
 
-    /// All frames that have come were taken: what is left belongs to none.
-    pub(in crate::worker) fn end(&self) -> Result<(), Stranger> {
-        if self.waiting.is_some() { Err(Stranger::Unasked) } else { Ok(()) }
+    /// If all frames that have come were taken, be it of this answer or of one behind it, what is left belongs to none.
+    pub(in crate::worker) fn end(&self, response: &Response) -> Result<(), Stranger> {
+        if self.waiting.is_some() && response.is_between() { Err(Stranger::Unasked) } else { Ok(()) }
     }
 
     /// Closes the stream over which they came: descriptors that nobody has read may lie in it.
@@ -95,7 +96,7 @@ mod tests {
         let mut arrivals = Arrivals::new(0, Rc::default());
         arrivals.take_in(vec![file.into()]).unwrap();
         let result = arrivals.file(Time::ZERO);
-        assert_eq!(arrivals.end(), Ok(()), "it is used up");
+        assert_eq!(arrivals.end(&Response::new(1)), Ok(()), "it is used up");
         result.map(|file| assert!(file.is_some()))
     }
 
@@ -128,9 +129,9 @@ mod tests {
         assert_eq!(arrivals.take_in(some(0)), Ok(()));
         assert!(arrivals.file(Time::ZERO).unwrap().is_none());
         assert_eq!(arrivals.take_in(some(2)), Err(Stranger::Unasked));
-        assert_eq!(arrivals.end(), Ok(()), "none of them is kept");
+        assert_eq!(arrivals.end(&Response::new(1)), Ok(()), "none of them is kept");
         assert_eq!(arrivals.take_in(some(1)), Ok(()));
-        assert_eq!(arrivals.end(), Err(Stranger::Unasked));
+        assert_eq!(arrivals.end(&Response::new(1)), Err(Stranger::Unasked));
         assert_eq!(arrivals.take_in(some(1)), Err(Stranger::Unasked));
     }
 }

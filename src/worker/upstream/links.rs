@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use super::app::Ahead;
 use super::arrivals::Arrivals;
 use super::checks::Checking;
 use super::places::Held;
@@ -24,6 +25,8 @@ use crate::worker::transport::{Keyring, Outgoing};
 pub(in crate::worker) struct Links {
     slab: Slab<Link>,
     closed: Vec<Key>,
+    /// What is to be written to these goes out at the end of the turn.
+    kept: Vec<Key>,
     /// How many are [`Peer::Tunnel`].
     tunnels: u64,
 }
@@ -40,6 +43,10 @@ pub(in crate::worker) struct Link {
     pub(in crate::worker) out: Queue,
     /// A descriptor that goes with the first byte of `out`.
     pub(in crate::worker) attach: Option<Rc<Handed>>,
+    /// What is to be written goes out at the end of the turn, with what comes up until then.
+    kept: bool,
+    /// No event tells when it has room again.
+    only_reads: bool,
 }
 
 /// What is on the other side.
@@ -87,13 +94,15 @@ pub(in crate::worker) struct UnitLink {
     pub(in crate::worker) arrivals: Arrivals,
     /// When a request that nobody waits for has run long enough.
     pub(in crate::worker) until: Time,
-    /// When that request began, and when the master is told of it.
+    /// When the request that runs began, and when the master is told of it.
     pub(in crate::worker) began: Time,
     pub(in crate::worker) tell_at: Time,
     /// A timer will look at that.
     pub(in crate::worker) armed: bool,
     /// The master was told of the request that runs.
     pub(in crate::worker) told: bool,
+    /// What lies behind that request.
+    pub(in crate::worker) ahead: Ahead,
 }
 
 impl Links {
@@ -109,10 +118,15 @@ impl Links {
         owner: Option<Owner>,
         poll: &Poll,
     ) -> io::Result<Key> {
-        let link = Link { endpoint, tls, owner, peer, out: Queue::new(), attach: None };
+        let only_reads = matches!(peer, Peer::Unit(_));
+        let link =
+            Link { endpoint, tls, owner, peer, out: Queue::new(), attach: None, kept: false, only_reads };
         let key = self.slab.insert(link);
         let Some(link) = self.slab.get(key) else { return Ok(key) };
-        if let Err(error) = poll.watch(link.endpoint.as_fd(), Source::Link(key)) {
+        let (descriptor, source) = (link.endpoint.as_fd(), Source::Link(key));
+        let watched =
+            if only_reads { poll.watch_reading(descriptor, source) } else { poll.watch(descriptor, source) };
+        if let Err(error) = watched {
             if let Some(link) = self.slab.remove(key) {
                 link.close();
             }
@@ -130,6 +144,25 @@ impl Links {
         let link = self.slab.get_mut(key)?;
         link.endpoint.note(readiness);
         Some(link.owner)
+    }
+
+    /// Whom an event of it concerns; `None`: nobody, it is loose.
+    pub(in crate::worker) fn owner(&self, key: Key) -> Option<Owner> {
+        self.slab.get(key)?.owner
+    }
+
+    /// What is to be written to a link goes out at the end of the turn.
+    pub(in crate::worker) fn keep(&mut self, key: Key) {
+        if let Some(link) = self.slab.get_mut(key)
+            && !std::mem::replace(&mut link.kept, true)
+        {
+            self.kept.push(key);
+        }
+    }
+
+    /// It is the end of the turn: the links to which something is to be written.
+    pub(in crate::worker) fn take_kept(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.kept)
     }
 
     /// Lends an idle link to an exchange.
@@ -184,7 +217,7 @@ impl Links {
 
     /// Whether a request still runs in a unit over one of the links.
     pub(in crate::worker) fn any_busy(&self) -> bool {
-        self.slab.iter().any(|(_, link)| matches!(&link.peer, Peer::Unit(unit) if unit.response.is_some()))
+        self.slab.iter().any(|(_, link)| matches!(&link.peer, Peer::Unit(unit) if unit.is_awaited()))
     }
 }
 
@@ -259,6 +292,21 @@ impl Link {
         self.endpoint.shut_write();
     }
 
+    /// It has taken less than it was given: an event is to tell when there is room again.
+    pub(in crate::worker) fn await_room(&mut self, key: Key, poll: &Poll) {
+        if self.only_reads && !self.endpoint.writable() {
+            // If it cannot be watched, its request runs into the time-out.
+            self.only_reads = poll.watch_writing(self.endpoint.as_fd(), Source::Link(key), true).is_err();
+        }
+    }
+
+    /// Everything was sent: whoever reads it wakes nobody any more.
+    pub(in crate::worker) fn has_sent(&mut self, key: Key, poll: &Poll) {
+        if !self.only_reads && self.out.is_empty() {
+            self.only_reads = poll.watch_writing(self.endpoint.as_fd(), Source::Link(key), false).is_ok();
+        }
+    }
+
     fn close(mut self) {
         if let Some(tls) = &mut self.tls {
             tls.close(&mut self.endpoint);
@@ -270,13 +318,18 @@ impl Link {
         }
     }
 
-    /// Writes what it can; whether anything was written.
+    /// It is the end of the turn.
+    pub(in crate::worker) fn release(&mut self) {
+        self.kept = false;
+    }
+
+    /// Writes what it can, unless that is kept; whether anything was written.
     ///
     /// # Errors
     /// EPIPE, ECONNRESET.
     pub(in crate::worker) fn write(&mut self) -> io::Result<bool> {
         let mut any = false;
-        while self.endpoint.writable() && !self.out.is_empty() {
+        while !self.kept && self.endpoint.writable() && !self.out.is_empty() {
             if let Some(descriptor) = self.attach.take() {
                 let mut first = Vec::new();
                 self.out.slices(1, |slice| first.extend_from_slice(slice));

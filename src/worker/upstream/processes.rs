@@ -29,8 +29,8 @@ impl Context {
         owner: Owner,
     ) -> Result<Place, Fault> {
         let patience = self.config.apps.get(app).ok_or(Fault::Nobody)?.queue_timeout;
-        match self.ask_unit(app, owner, since) {
-            Ask::Granted(lease) => Ok(Place::At(self.process(upstream, Unit { app, lease }))),
+        match self.ask_unit(app, owner, since, false) {
+            Ask::Granted(grant) => Ok(Place::At(self.process(upstream, Unit { app, lease: grant.lease() }))),
             Ask::Waiting => Ok(Place::Waits(self.now.after(patience))),
             Ask::Failed { .. } => Err(Fault::Unavailable),
         }
@@ -44,7 +44,7 @@ impl Context {
         owner: Owner,
     ) -> Option<Option<Held>> {
         match self.take_grant(app, owner) {
-            Some(lease) => Some(Some(self.process(upstream, Unit { app, lease }))),
+            Some(grant) => Some(Some(self.process(upstream, Unit { app, lease: grant.lease() }))),
             None => self.app_failed(app).map(|_| None),
         }
     }

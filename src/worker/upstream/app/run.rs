@@ -1,6 +1,9 @@
 //! The run of one request in a unit: the request goes out whole, the response comes in through a spool, FREE ends it.
 
+use super::Grant;
+use super::ahead::Whereabouts;
 use crate::buf::Segment;
+use crate::config::Config;
 use crate::control::worker::Complaint;
 use crate::event::Read;
 use crate::gateway::{self, Event};
@@ -33,6 +36,11 @@ fn told_after(timeout: Duration) -> Duration {
 pub(in crate::worker) struct AppRun {
     link: Key,
     unit: Unit,
+    /// Its number there.
+    stream: u32,
+    /// It was sent while others ran; whether they are over.
+    was_ahead: bool,
+    runs: bool,
     spool: ResponseSpool,
     /// The app's `timeout`, and when that is over: it begins again with each piece of the response.
     timeout: Duration,
@@ -69,18 +77,27 @@ fn is_lacking(error: &io::Error) -> bool {
 }
 
 impl AppRun {
-    /// Sends a request to a claimed unit. `encode` writes the frames.
+    /// Sends a request to a claimed unit, or behind what it runs. `encode` writes the frames.
     ///
     /// # Errors
     /// If the unit did not get the request; the claim is not ours any more.
     pub(in crate::worker) fn start(
-        unit: Unit,
+        app: usize,
+        grant: Grant,
         body: &RequestBody,
         encode: impl FnOnce(u32, gateway::app::Body<'_>, &mut Vec<u8>),
         drive: &mut Drive<'_>,
     ) -> Result<Self, Unsent> {
         let Drive { owner, config, cx, .. } = drive;
-        let key = match cx.stream_to(unit, *owner) {
+        let unit = Unit { app, lease: grant.lease() };
+        let stream = match grant {
+            Grant::Unit(_) => cx.stream_to(unit, *owner),
+            Grant::Ahead(_) => {
+                let lost = || Unsent::Gone(io::ErrorKind::NotConnected.into());
+                Ok(cx.take_room_ahead(unit, *owner).ok_or_else(lost)?)
+            }
+        };
+        let key = match stream {
             Ok(key) => key,
             Err(error) if is_lacking(&error) => {
                 cx.free_unit(unit);
@@ -92,15 +109,18 @@ impl AppRun {
             }
         };
         // An app begins with a request that it has whole: after an error here it has not begun.
-        if let Err(error) = cx.send_request(key, body, encode) {
+        let (stream, runs) = cx.send_request(key, *owner, body, encode).map_err(|error| {
             cx.give_up_unit(key, unit);
-            return Err(Unsent::Gone(error));
-        }
+            Unsent::Gone(error)
+        })?;
         let app = config.apps.get(unit.app);
         let (timeout, buffer) = app.map(|app| (app.timeout, app.response_buffer)).unwrap_or_default();
         Ok(Self {
             link: key,
             unit,
+            stream,
+            was_ahead: !runs,
+            runs,
             spool: ResponseSpool::new(buffer, &cx.store),
             timeout,
             deadline: cx.now.after(timeout),
@@ -113,8 +133,21 @@ impl AppRun {
         })
     }
 
+    /// Whose unit it has.
+    pub(in crate::worker) fn app(&self) -> usize {
+        self.unit.app
+    }
+
+    /// Whether it has not begun, as far as is known here.
+    pub(in crate::worker) fn lies_ahead(&self) -> bool {
+        !self.runs
+    }
+
     /// When the app has taken long, or too long; `None` once its response is complete.
     pub(in crate::worker) fn deadline(&self) -> Option<Time> {
+        if !self.runs {
+            return Some(self.deadline);
+        }
         let late = self.until.map_or(self.deadline, |until| until.min(self.deadline));
         let next = if self.shown { late } else { late.min(self.tell_at()) };
         (!self.complete).then_some(self.spool.deadline().map_or(next, |full| next.min(full)))
@@ -128,7 +161,12 @@ impl AppRun {
     /// Moves what can be moved between the unit and the client's connection. `line` names the request, for whoever asks
     /// why its process was replaced.
     pub(in crate::worker) fn advance(&mut self, line: impl Fn() -> String, drive: &mut Drive<'_>) -> Advance {
-        let Drive { reply, cx, .. } = drive;
+        let Drive { reply, cx, config, .. } = drive;
+        match self.look(config, cx) {
+            Whereabouts::Runs => {}
+            Whereabouts::Behind => return Advance::Wait,
+            Whereabouts::Back => return Advance::Returned,
+        }
         let pumped = self.spool.pump(reply);
         if !(self.shown || self.complete || self.free) && self.tell_at() <= cx.now {
             self.shown = true;
@@ -167,6 +205,11 @@ impl AppRun {
         match self.exchange_bytes(reply, cx) {
             Ok(Advance::Wait | Advance::Later) if pumped => Advance::Progress,
             Ok(step) => step,
+            Err(Trouble::Fault(Fault::Closed)) if self.was_ahead && !self.answered => {
+                // Whether it had begun is not known, nor does it matter.
+                self.give_up(cx);
+                Advance::Returned
+            }
             Err(Trouble::Stranger(stranger)) => {
                 self.give_up(cx);
                 cx.note_stranger(self.unit.app, stranger);
@@ -201,6 +244,7 @@ impl AppRun {
         for _ in 0..READS {
             let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed.into()) };
             progress |= link.write().map_err(|_| Fault::Closed)?;
+            link.await_room(self.link, &cx.poll);
             let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
             let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else {
                 return Err(Fault::Closed.into());
@@ -234,7 +278,7 @@ impl AppRun {
                     }
                     Event::End => self.complete = true,
                     Event::Free => {
-                        arrivals.end()?;
+                        arrivals.end(response)?;
                         self.free = true;
                         cx.unit_is_free(self.link);
                         return Ok(Advance::Progress);
@@ -258,8 +302,8 @@ impl AppRun {
                     Event::Switched(_) | Event::Interim(_) | Event::Trailers(_) => {}
                 }
             }
-            if self.spool.takes_events() && response.is_between() {
-                arrivals.end()?;
+            if self.spool.takes_events() {
+                arrivals.end(response)?;
             }
             let room = self.spool.part(&mut cx.scratch, reply, &cx.store, cx.now);
             if !link.endpoint.readable() || room.is_empty() {
@@ -270,8 +314,40 @@ impl AppRun {
         Ok(if progress { Advance::Progress } else { Advance::Later })
     }
 
+    /// Where the request is. Once it runs, its time begins.
+    fn look(&mut self, config: &Config, cx: &mut Context) -> Whereabouts {
+        if self.runs {
+            return Whereabouts::Runs;
+        }
+        let mut whereabouts = cx.whereabouts(self.link, self.stream);
+        match whereabouts {
+            Whereabouts::Runs => {
+                let app = config.apps.get(self.unit.app);
+                self.runs = true;
+                self.began = cx.now;
+                self.deadline = cx.now.after(self.timeout);
+                self.until = app.and_then(|app| app.stream_timeout).map(|time| cx.now.after(time));
+            }
+            Whereabouts::Behind if self.deadline <= cx.now => {
+                cx.leave_ahead(self.link, self.stream);
+                whereabouts = Whereabouts::Back;
+            }
+            Whereabouts::Behind | Whereabouts::Back => {}
+        }
+        self.free |= whereabouts == Whereabouts::Back;
+        whereabouts
+    }
+
     /// Nobody waits for the response any more: the unit finishes without the client.
     pub(in crate::worker) fn cancel(&mut self, cx: &mut Context) {
+        if !self.runs {
+            match cx.whereabouts(self.link, self.stream) {
+                Whereabouts::Runs => self.runs = true,
+                Whereabouts::Behind => cx.leave_ahead(self.link, self.stream),
+                Whereabouts::Back => {}
+            }
+            self.free |= !self.runs;
+        }
         self.let_go(cx);
     }
 
