@@ -5,7 +5,7 @@ import sys
 
 from . import load
 
-Sample = collections.namedtuple("Sample", "rate cpu busy p50 p99 failed")
+Sample = collections.namedtuple("Sample", "rate cpu switches busy p50 p99 failed")
 
 
 class Row:
@@ -30,9 +30,9 @@ class Row:
         return self.median("cpu")
 
 
-def once(server, path, seconds, connections=64, fields=(), script="report.lua", during=None, cores=None, loader=None):
-    """One load on one server: of wrk, or what `loader` makes."""
-    before = server.cpu()
+def once(server, path, seconds, connections=64, fields=(), script="report.lua", during=None, cores=None, loader=None, starves=False):
+    """One load on one server: of wrk, or what `loader` makes. One that `starves` may get no answer at all."""
+    before, switched = server.cpu(), server.switches()
     log = server.place.run / "load.log"
     if loader:
         running = loader(server, path, log, seconds)
@@ -41,10 +41,11 @@ def once(server, path, seconds, connections=64, fields=(), script="report.lua", 
     if during:
         during()
     counted = running.result()
-    used = server.cpu() - before
-    if not counted.requests:
+    used, switched = server.cpu() - before, server.switches() - switched
+    if not counted.requests and not starves:
         raise SystemExit("{} answered nothing on {}:\n{}".format(server.label, path, server.said()))
-    return Sample(counted.requests / counted.seconds, used / counted.requests * 1e6, used / counted.seconds,
+    requests = max(counted.requests, 1)
+    return Sample(counted.requests / counted.seconds, used / requests * 1e6, switched / requests, used / counted.seconds,
                   counted.p50, counted.p99, counted.failed)
 
 

@@ -73,6 +73,19 @@ def rollup(pid, field):
     return 0
 
 
+def switches(pid):
+    """By thread of a process: how often it has left its core so far, of its own accord or not."""
+    found = {}
+    try:
+        for task in os.listdir("/proc/{}/task".format(pid)):
+            with open("/proc/{}/task/{}/status".format(pid, task)) as file:
+                found[task] = sum(int(line.split()[1]) for line in file if "voluntary_ctxt_switches:" in line)
+    except OSError:
+        # It ends while it is read.
+        pass
+    return found
+
+
 class Process:
     """A command and everything it started."""
 
@@ -81,7 +94,7 @@ class Process:
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
             os.sched_setaffinity(0, cores or SERVER_CORES)
 
-        self.argv, self.log = argv, log
+        self.argv, self.log, self.switched = argv, log, {}
         output = open(log, "ab") if log else subprocess.DEVNULL
         try:
             self.popen = subprocess.Popen(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -101,6 +114,13 @@ class Process:
     def cpu(self):
         """Seconds of processor time of the whole tree so far."""
         return sum(one.ticks for one in self.tree()) / TICKS
+
+    def switches(self):
+        """Context switches of the whole tree so far. Of what has ended those count that were seen while it lived."""
+        for one in self.tree():
+            for task, count in switches(one.pid).items():
+                self.switched[one.pid, one.started, task] = count
+        return sum(self.switched.values())
 
     def pss(self):
         """Bytes, shared pages counted in proportion."""

@@ -61,15 +61,15 @@ def times_peer(text, rows, peer, wanted):
 
 
 def rated(title, text, rows, goals=(), latencies=("p50", "p99")):
-    """The table of one load: CPU per request, and its ratios to the floor, the best peer and the older binary."""
+    """The table of one load: CPU and context switches per request, and the CPU's ratios to the floor, the best peer and the older binary."""
     floor, best = by_name(rows, "limit"), best_peer(rows)
-    head = ["server", "CPU µs/request", "× floor", "× best peer", "requests/s", "busy", *latencies, "PSS", "spread", "failed"]
+    head = ["server", "CPU µs/request", "switches", "× floor", "× best peer", "requests/s", "busy", *latencies, "PSS", "spread", "failed"]
     lines = []
     for row in rows:
         own = row.server.name == "hatchery"
         name = "**{}**".format(row.label) if own else row.label
         lines.append([
-            name, "{:.2f}".format(row.cpu),
+            name, "{:.2f}".format(row.cpu), "{:.3f}".format(row.median("switches")),
             "{:.2f}".format(row.cpu / floor.cpu) if floor else "–",
             "{:.2f}".format(row.cpu / best.cpu) if best else "–",
             "{:,.0f}".format(row.median("rate")), "{:.0%}".format(row.median("busy")),

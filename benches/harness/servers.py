@@ -172,6 +172,9 @@ class Server:
     def cpu(self):
         return sum(one.cpu() for one in self.processes)
 
+    def switches(self):
+        return sum(one.switches() for one in self.processes)
+
     def pss(self):
         return sum(one.pss() for one in self.processes)
 
