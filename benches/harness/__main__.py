@@ -138,7 +138,7 @@ def prepare(options, modules):
     run.chmod(0o755)
     place = servers.Place(target, run, hatchery, options.before, limit)
     if any(getattr(module, "PYTHON", False) for module in modules.values()):
-        install.virtualenv(place)
+        install.virtualenvs(place)
     return place
 
 

@@ -18,6 +18,8 @@ PACKAGES = {
     "libev": ("libev-dev python3-dev gcc", None),
 }
 PYTHON = ["Django>=4.2,<6", "gunicorn", "granian", "bjoern"]
+# The newest Python that is there: what is on PyPI of caddysnake for older ones is an old caddysnake.
+SNAKE, SNAKES = ["Django>=4.2,<6", "caddysnake"], ["python3.14", "python3.13", "python3.12"]
 
 
 def say(text):
@@ -60,24 +62,41 @@ def packages(programs):
             POLICY.unlink()
 
 
-def virtualenv(place):
-    """The Python servers and Django, each if it can be had."""
-    marker = place.venv / ".made-for"
-    if marker.exists() and marker.read_text() == "\n".join(PYTHON):
+def virtualenvs(place):
+    """The Python servers and Django, each if it can be had: one with the Python that uWSGI has, one for caddysnake."""
+    usual = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    virtualenv(usual, place.venv, PYTHON)
+    virtualenv(newest(usual), place.snake, SNAKE)
+
+
+def newest(usual):
+    """The newest of `SNAKES` that runs, on PATH or by pyenv; else the usual one."""
+    for name in SNAKES:
+        kept = sorted(pathlib.Path.home().glob(".pyenv/versions/{}.*/bin/python".format(name[len("python"):])))
+        for program in [shutil.which(name)] + kept:
+            # A shim of pyenv is there for versions that are not.
+            if program and not subprocess.run([str(program), "-c", "import ensurepip, venv"], stdout=subprocess.DEVNULL,
+                                              stderr=subprocess.DEVNULL).returncode:
+                return str(program)
+    return usual
+
+
+def virtualenv(python, venv, packages):
+    marker = venv / ".made-for"
+    if marker.exists() and marker.read_text() == "\n".join(packages):
         return
-    python = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
-    say("Making a virtualenv in {}".format(place.venv))
-    shutil.rmtree(str(place.venv), ignore_errors=True)
-    if subprocess.run([python, "-m", "venv", str(place.venv)]).returncode:
+    say("Making a virtualenv in {}".format(venv))
+    shutil.rmtree(str(venv), ignore_errors=True)
+    if subprocess.run([python, "-m", "venv", str(venv)]).returncode:
         say("No virtualenv, so no Python servers: apt install python3-venv")
         return
-    for package in PYTHON:
-        command = [str(place.venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+    for package in packages:
+        command = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                    "--root-user-action=ignore", package]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
         if done.returncode:
             say("Left out: {} ({})".format(package, last_error(done.stdout)))
-    marker.write_text("\n".join(PYTHON))
+    marker.write_text("\n".join(packages))
 
 
 def last_error(text):

@@ -24,7 +24,8 @@ class Place:
 
     def __init__(self, target, run, hatchery, before, limit):
         self.target, self.run, self.hatchery, self.before, self.limit = target, run, hatchery, before, limit
-        self.venv = target / "venv"
+        # Of the Python servers and their apps, and of caddysnake, which may want a newer Python.
+        self.venv, self.snake = target / "venv", target / "venv-caddysnake"
         self.root = run / "files"
         self.as_root = os.geteuid() == 0
         self.user, self.group = ("nobody", "nogroup") if self.as_root and reachable(target) else ("root", "root")
@@ -68,7 +69,7 @@ def find(place, name):
     """The path of a program, or None."""
     if name in OURS:
         return str(place.hatchery if name == "hatchery" else place.before)
-    in_venv = place.venv / "bin" / name
+    in_venv = (place.snake if name == "caddysnake" else place.venv) / "bin" / name
     return str(in_venv) if in_venv.exists() else shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 
 
@@ -80,7 +81,7 @@ def version(place, name):
     argv = [program] + (PROGRAMS[name][2] if name in PROGRAMS else ["--version"])
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     found = re.search(r"\d+(\.\d+)+\S*", done.stdout)
-    return found.group(0).rstrip(",") if found else "unknown"
+    return found.group(0).rstrip(",)") if found else "unknown"
 
 
 class Server:

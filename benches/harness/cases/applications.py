@@ -10,7 +10,10 @@ REPOSITORY = servers.BENCHES.parent
 # Label of a peer → programs it needs. Our own need themselves.
 STACKS = {
     "nginx + uWSGI": ["nginx", "uwsgi"], "nginx + gunicorn": ["nginx", "gunicorn"], "granian": ["granian"], "bjoern": ["bjoern"],
+    "caddysnake": ["caddysnake"],
 }
+# Those that do not tell their version themselves, and what their package says.
+SILENT = {"bjoern": "m.version('bjoern')", "caddysnake": "m.version('caddysnake'), 'with Python', platform.python_version()"}
 
 
 class App:
@@ -48,11 +51,12 @@ def shop(bench, path="/"):
 def installed(bench, label):
     """Whether all programs of a stack are there; remembers their versions."""
     for name in STACKS.get(label, [label]):
-        if name == "bjoern":
-            done = subprocess.run([str(bench.place.venv / "bin/python"), "-c", "import bjoern, importlib.metadata as m; print(m.version('bjoern'))"],
+        if name in SILENT:
+            python = (bench.place.snake if name == "caddysnake" else bench.place.venv) / "bin/python"
+            done = subprocess.run([str(python), "-c", "import {}, platform, importlib.metadata as m; print({})".format(name, SILENT[name])],
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
             if done.returncode:
-                bench.left_out(label, "bjoern could not be compiled")
+                bench.left_out(label, name + " could not be installed")
                 return False
             bench.versions[name] = done.stdout.strip() or "unknown"
         elif not servers.find(bench.place, name):
@@ -78,6 +82,11 @@ def start(bench, label, app, file="hatchery.ron", **more):
         server.spawn([venv / "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", server.port, "--workers", 1,
                       "--blocking-threads", 1, "--http", 1, "--no-ws", "--backlog", 4096, "--log-level", "error", target],
                      cwd=str(app.directory), env=environment)
+    elif label == "caddysnake":
+        # Its workers are of the first Python on PATH.
+        environment["PATH"] = "{}:{}".format(bench.place.snake / "bin", environment["PATH"])
+        server.spawn([bench.place.snake / "bin/caddysnake", "--server-type", "wsgi", "--app", target, "--listen",
+                      "127.0.0.1:{}".format(server.port), "--workers", more.get("PROCESSES", 1)], cwd=str(app.directory), env=environment)
     elif label == "bjoern":
         server.spawn([venv / "python", servers.BENCHES / "peers/wsgi/serve_bjoern.py", server.port, app.module],
                      cwd=str(app.directory), env=environment)
