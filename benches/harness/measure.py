@@ -17,9 +17,9 @@ class Row:
     def median(self, field):
         return statistics.median(getattr(one, field) for one in self.samples)
 
-    def spread(self):
-        """Half the distance between the quartiles of CPU per request, relative to the median."""
-        values = sorted(one.cpu for one in self.samples)
+    def spread(self, field="cpu"):
+        """Half the distance between the quartiles of CPU per request, or another field, relative to the median."""
+        values = sorted(getattr(one, field) for one in self.samples)
         if len(values) < 4:
             return 0.0
         low, _, high = statistics.quantiles(values, n=4)

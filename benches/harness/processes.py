@@ -59,6 +59,30 @@ def tree(root):
     return found
 
 
+def peak(pid):
+    """The most bytes that a process had resident so far, or since that was reset."""
+    try:
+        with open("/proc/{}/status".format(pid)) as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:")), 0)
+    except OSError:
+        return 0
+
+
+def reset_peak(pid):
+    try:
+        with open("/proc/{}/clear_refs".format(pid), "w") as file:
+            file.write("5")
+    except OSError:
+        # Only who owns it may: then what it grew by before counts too.
+        pass
+
+
+def pin(pid, cores):
+    """Moves all threads of a process."""
+    for task in os.listdir("/proc/{}/task".format(pid)):
+        os.sched_setaffinity(int(task), cores)
+
+
 def rollup(pid, field):
     """A field of smaps_rollup in bytes; not a number where only root may know."""
     try:

@@ -57,7 +57,16 @@ def times_before(head, lines, place, values, title="× before"):
 def times_peer(text, rows, peer, wanted):
     """The goal against one peer, when that was measured."""
     own, other = by_name(rows, "hatchery"), by_name(rows, peer)
-    return [goal("{}: × {}".format(text, peer), own.cpu / other.cpu, wanted)] if own and other else []
+    return [goal("{}: × {}".format(text, other.label), own.cpu / other.cpu, wanted)] if own and other else []
+
+
+def not_worse(text, rows, fields):
+    """Goals against the older binary: each field is no more than it was, but for the noise of the rounds, two percent at least."""
+    own, before = by_name(rows, "hatchery"), by_name(rows, "before")
+    if not own or not before:
+        return []
+    return [goal("{}: {} × before".format(text, field), own.median(field) / before.median(field),
+                 1 + max(own.spread(field), before.spread(field), 0.02)) for field in fields]
 
 
 def rated(title, text, rows, goals=(), latencies=("p50", "p99")):

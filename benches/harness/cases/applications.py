@@ -23,12 +23,17 @@ class App:
         self.module, self.directory, self.environment, self.path = module, directory, environment, path
 
 
-def hello(bench):
-    directory = bench.place.run / "hello"
+def single(bench, module, path="/"):
+    """An app of one file in benches/peers/wsgi."""
+    directory = bench.place.run / module
     if not directory.exists():
         directory.mkdir()
-        shutil.copy(str(servers.BENCHES / "peers/wsgi/hello.py"), str(directory))
-    return App("hello", directory, {}, "/")
+        shutil.copy(str(servers.BENCHES / "peers/wsgi" / (module + ".py")), str(directory))
+    return App(module, directory, {}, path)
+
+
+def hello(bench):
+    return single(bench, "hello")
 
 
 def shop(bench, path="/"):
@@ -67,8 +72,33 @@ def installed(bench, label):
     return True
 
 
+def start_all(bench, labels, app, **more):
+    """Those stacks that are installed and answer."""
+    return [one for one in (start(bench, label, app, **more) for label in labels if installed(bench, label)) if one]
+
+
+def wanted(bench, labels):
+    """Our own, and those of the peers that were asked for: --peers names a stack, or one of its programs."""
+    peers = bench.options.peers
+    return bench.ours() + [one for one in labels if peers is None or set(peers) & {one, STACKS[one][-1]}]
+
+
+def app_processes(server):
+    """The processes in which the application runs, of Hatchery or an app server whose master starts them."""
+    if server.name in servers.OURS:
+        return [one for one in server.tree() if one.name.startswith("app ")]
+    master = server.processes[0]
+    return [one for one in master.tree() if one.parent == master.pid]
+
+
+def front(server):
+    """The pid of the one process that faces clients: Hatchery's worker, nginx's. Both are children of their masters."""
+    master = server.processes[-1]
+    return next(one.pid for one in master.tree() if one.parent == master.pid and not one.name.startswith("app "))
+
+
 def start(bench, label, app, file="hatchery.ron", **more):
-    """Starts a stack and waits for its first answer; None when it does not come."""
+    """Starts a stack and waits for its first answer; None when it does not come. Granian and bjoern have one process."""
     server = Server(bench.place, STACKS.get(label, [label])[-1], label)
     environment = dict(os.environ, **app.environment)
     values = dict(MODULE=app.module, CHDIR=app.directory, WSGI_FILE=app.module.replace(".", "/") + ".py",

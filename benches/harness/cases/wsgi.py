@@ -1,42 +1,48 @@
-"""Python applications: hello and a Django page, by Hatchery, nginx + uWSGI, nginx + gunicorn, Granian, bjoern."""
+"""Python applications: hello and a Django page, by Hatchery, nginx + uWSGI, nginx + gunicorn, Granian, bjoern, caddysnake."""
 from .. import client, measure, report
-from . import applications
+from . import alone, applications, cores
 
 ABOUT = "WSGI applications on loopback: one application process, with its front on one core, wrk on the other."
 PROGRAMS = ["wrk", "nginx", "uwsgi", "libev"]
 PYTHON = True
-PARTS = ["hello", "django"]
+# Title, application, what is accepted of the CPU of the older binary, and of that of peers.
+TABLES = {
+    "hello": ("hello, 6 bytes", applications.hello, 0.55, [("uwsgi", 0.60)]),
+    "django": ("Django: the shop's first page, from SQLite", applications.shop, None, [("granian", 1.02), ("bjoern", 1.05)]),
+}
+PARTS = list(TABLES) + ["alone", "cores"]
 
 
 def run(bench):
-    sections = []
-    peers = [label for label in applications.STACKS if wanted(bench, label)]
-    stacks = [label for label in bench.ours() + peers if applications.installed(bench, label)]
-    for part in bench.parts(PARTS):
-        app = applications.hello(bench) if part == "hello" else applications.shop(bench)
-        title = "hello, 6 bytes" if part == "hello" else "Django: the shop's first page, from SQLite"
-        servers = [one for one in (applications.start(bench, label, app) for label in stacks) if one]
-        same_bytes(servers, app.path)
-        rows = measure.rounds(title, servers, app.path, bench.rounds, bench.seconds, lambda server: [("Host", "localhost")])
-        for server in servers:
-            server.stop()
-        own, best, goals = report.by_name(rows, "hatchery"), report.best_peer(rows), []
-        if own and best:
-            goals.append(report.goal(title + ": × the best peer", own.cpu / best.cpu, 1.0))
-        if part == "hello":
-            goals += report.before_goals(title, rows, 0.95)
-        sections.append(report.rated(title, "", rows, goals))
+    sections = [table(bench, *TABLES[part]) for part in bench.parts(TABLES)]
+    if bench.parts(["alone"]):
+        sections += alone.sections(bench)
+    if bench.parts(["cores"]):
+        sections.append(cores.section(bench))
     return sections, [
-        "Counted is the whole tree: nginx, master, worker and application processes.",
+        "Counted is the whole tree: nginx, master, worker and application processes. Switches are context switches a request, of all "
+        "its threads, voluntary or not.",
         "Granian and bjoern face clients by themselves: they serve no files, buffer nothing for slow clients and know one "
-        "application; they show what the front costs.",
+        "application; they show what the front costs. caddysnake is Caddy with a process of Python behind it, of a newer Python where "
+        "there is one: see the versions.",
     ]
 
 
-def wanted(bench, label):
-    """--peers names a stack, or one of its programs."""
-    peers = bench.options.peers
-    return peers is None or bool(set(peers) & {label, applications.STACKS[label][-1]})
+def table(bench, title, make, of_before, of_peers):
+    app = make(bench)
+    servers = applications.start_all(bench, applications.wanted(bench, applications.STACKS), app)
+    same_bytes(servers, app.path)
+    rows = measure.rounds(title, servers, app.path, bench.rounds, bench.seconds, local)
+    for server in servers:
+        server.stop()
+    goals = report.before_goals(title, rows, of_before) if of_before else []
+    for peer, most in of_peers:
+        goals += report.times_peer(title, rows, peer, most)
+    return report.rated(title, "", rows, goals)
+
+
+def local(server):
+    return [("Host", "localhost")]
 
 
 def same_bytes(servers, path):
