@@ -5,5 +5,6 @@ processes  start, count, weigh and end process trees     servers    one class fo
 load       wrk, and what it says                         client     a few requests by hand, and many idle connections
 measure    rounds in alternation, medians                callgrind  instructions per request
 report     tables, goals, pages                          chart      bars as SVG
-cases/     what is measured: static, proxy, wsgi, reload, memory, wake
+arrivals   requests that come by themselves, and the ideal queue; trickle  slow clients
+cases/     what is measured: static, proxy, wsgi, load, reload, memory, wake
 """

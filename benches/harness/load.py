@@ -56,6 +56,23 @@ class Talk(Wrk):
         self.process = Process([str(one) for one in argv], CLIENT_CORES, log=log)
 
 
+class Trickle:
+    """Slow clients beside another load, until their counts are asked for."""
+
+    def __init__(self, server, log, *arguments):
+        self.log = log
+        log.write_text("")
+        argv = [sys.executable, str(HERE / "trickle.py"), server.port, *arguments]
+        self.process = Process([str(one) for one in argv], CLIENT_CORES, log=log)
+
+    def counts(self):
+        self.process.stop(patience=10.0)
+        try:
+            return json.loads(self.log.read_text())
+        except ValueError:
+            raise SystemExit("slow clients failed:\n" + self.log.read_text())
+
+
 class Steady:
     """So many requests a second over HTTP/1.1 by h2load, and how long each took."""
 

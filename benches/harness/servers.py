@@ -100,7 +100,8 @@ class Server:
 
     def values(self, **more):
         values = dict(PORT=self.port, ROOT=self.place.root, RUN=self.run, USER=self.place.user, GROUP=self.place.group,
-                      WORKERS=1, LIGHTTPD_WORKERS=0, CONNECTIONS=4000, VENV=self.place.venv)
+                      WORKERS=1, LIGHTTPD_WORKERS=0, CONNECTIONS=4000, VENV=self.place.venv, PROCESSES=1, GUNICORN="gthread",
+                      GUNICORN_THREADS=4)
         values.update(more)
         values["FILES"] = values["CONNECTIONS"] + 500
         return values

@@ -1,8 +1,8 @@
 # Behind nginx, as its manual says; access log off is the default.
 bind = "unix:@RUN@/app.sock"
-workers = 1
-worker_class = "gthread"
-threads = 4
+workers = @PROCESSES@
+worker_class = "@GUNICORN@"
+threads = @GUNICORN_THREADS@
 keepalive = 600
 worker_connections = 1000
 backlog = 4096
