@@ -1,6 +1,6 @@
 """Requests that come when they come, not when others are answered: Poisson arrivals, and the ideal to compare with.
 
-A latency counts from the moment at which the request was to come: one that this client sends late is late."""
+A latency counts from when a request was sent, which waits for no answer. How late that was is told too: it is this client's fault."""
 import collections
 import heapq
 import random
@@ -73,7 +73,8 @@ class Drive:
 
     def __init__(self, port, planned, connections=64):
         self.port, self.planned, self.poll, self.idle, self.busy = port, planned, select.epoll(), collections.deque(), {}
-        self.latencies, self.bodies, self.failed = [None] * len(planned), [None] * len(planned), 0
+        self.sent, self.latencies, self.bodies = [None] * len(planned), [None] * len(planned), [None] * len(planned)
+        self.failed = 0
         for _ in range(connections):
             self.idle.append(self.connect())
 
@@ -82,10 +83,11 @@ class Drive:
         self.poll.register(kept.socket.fileno(), select.EPOLLIN)
         return kept
 
-    def send(self, number):
+    def send(self, number, began):
         kept = self.idle.popleft() if self.idle else self.connect()
         kept.number = number
         self.busy[kept.socket.fileno()] = kept
+        self.sent[number] = time.monotonic() - began
         kept.socket.send(client.request("/?{}".format(self.planned[number].milliseconds)))
 
     def receive(self, descriptor, now):
@@ -102,7 +104,7 @@ class Drive:
             self.drop(kept)
             return
         if body is not None:
-            self.latencies[kept.number], self.bodies[kept.number] = now - self.planned[kept.number].at, body
+            self.latencies[kept.number], self.bodies[kept.number] = now - self.sent[kept.number], body
             self.idle.append(self.busy.pop(descriptor))
 
     def drop(self, kept):
@@ -116,7 +118,7 @@ class Drive:
         while number < len(self.planned) or self.busy:
             now = time.monotonic() - began
             while number < len(self.planned) and self.planned[number].at <= now:
-                self.send(number)
+                self.send(number, began)
                 number += 1
             # epoll knows milliseconds only, and rounds up: the last one is spent turning.
             due = self.planned[number].at - now if number < len(self.planned) else 0.1
