@@ -18,9 +18,9 @@ class Both:
 
     def round(self, bench):
         self.alone.append(measure.once(self.server, "/", bench.seconds, starves=True))
-        slow = load.Trickle(self.server, bench.place.run / "drip.log", CLIENTS, 100000, 1, 1.0, 1.0, "head")
+        slow = load.Trickle(self.server, bench.place.run / "drip.log", CLIENTS, 100000, 1, 1.0, 0.5, "head")
         # Until all are there and have sent twice.
-        time.sleep(2.5)
+        time.sleep(2.0)
         self.beside.append(measure.once(self.server, "/", bench.seconds, starves=True))
         self.cut += slow.counts()["cut"]
 
