@@ -120,3 +120,44 @@ impl Poll {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Key;
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream;
+
+    /// What is there to be told at once.
+    fn told(poll: &mut Poll) -> Vec<Readiness> {
+        let mut told = Vec::new();
+        poll.wait(Time::ZERO, Some(Time::ZERO), |_, readiness| told.push(readiness)).unwrap();
+        told
+    }
+
+    #[test]
+    fn a_peer_that_reads_is_no_event_unless_room_is_awaited() {
+        let mut poll = Poll::new().unwrap();
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let source = Source::Link(Key { index: 7, reuse: 0 });
+        poll.watch_reading(here.as_fd(), source).unwrap();
+        let mut pass = |here: &mut UnixStream| {
+            here.write_all(b"request").unwrap();
+            there.read_exact(&mut [0; 7]).unwrap();
+        };
+        pass(&mut here);
+        assert_eq!(told(&mut poll), []);
+        let room = Readiness { write: true, ..Readiness::default() };
+        poll.watch_writing(here.as_fd(), source, true).unwrap();
+        assert_eq!(told(&mut poll), [room], "there is some");
+        pass(&mut here);
+        assert_eq!(told(&mut poll), [room]);
+        poll.watch_writing(here.as_fd(), source, false).unwrap();
+        pass(&mut here);
+        assert_eq!(told(&mut poll), []);
+        there.write_all(b"answer").unwrap();
+        assert_eq!(told(&mut poll), [Readiness { read: true, ..Readiness::default() }]);
+    }
+}

@@ -93,7 +93,9 @@ impl Run {
     fn pass(&mut self, drive: &mut Drive<'_>) -> Result<Advance, Fault> {
         let Drive { reply, cx, .. } = drive;
         let link = cx.links.get_mut(self.link).ok_or(Fault::Truncated)?;
-        let mut any = match link.send(&mut cx.keyring, &mut cx.scratch) {
+        let sent = link.send(&mut cx.keyring, &mut cx.scratch);
+        link.await_room(self.link, &cx.poll);
+        let mut any = match sent {
             Ok(any) => any,
             Err(_) => {
                 // It has closed: what it said before may still be there to be read.

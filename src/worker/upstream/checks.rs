@@ -105,7 +105,9 @@ impl Context {
     pub(in crate::worker) fn tend_check(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         let mut why = None;
-        if let Some(verdict) = go_on(link, &mut self.keyring, &mut self.scratch, self.now, &mut why) {
+        let verdict = go_on(link, &mut self.keyring, &mut self.scratch, self.now, &mut why);
+        link.await_room(key, &self.poll);
+        if let Some(verdict) = verdict {
             self.close_check(key, verdict, why);
         }
     }

@@ -45,8 +45,17 @@ pub(in crate::worker) struct Link {
     pub(in crate::worker) attach: Option<Rc<Handed>>,
     /// What is to be written goes out at the end of the turn, with what comes up until then.
     kept: bool,
-    /// No event tells when it has room again.
-    only_reads: bool,
+    room: Room,
+}
+
+/// Whether an event tells that a link has room again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    Told,
+    /// None does: of a Unix socket it would come whenever the peer has read something.
+    Untold,
+    /// Of such a one, until everything is sent.
+    Asked,
 }
 
 /// What is on the other side.
@@ -118,14 +127,16 @@ impl Links {
         owner: Option<Owner>,
         poll: &Poll,
     ) -> io::Result<Key> {
-        let only_reads = matches!(peer, Peer::Unit(_));
-        let link =
-            Link { endpoint, tls, owner, peer, out: Queue::new(), attach: None, kept: false, only_reads };
+        // A Unix socket is connected at once, or not at all.
+        let room = if endpoint.writable() && tls.is_none() { Room::Untold } else { Room::Told };
+        let link = Link { endpoint, tls, owner, peer, out: Queue::new(), attach: None, kept: false, room };
         let key = self.slab.insert(link);
         let Some(link) = self.slab.get(key) else { return Ok(key) };
         let (descriptor, source) = (link.endpoint.as_fd(), Source::Link(key));
-        let watched =
-            if only_reads { poll.watch_reading(descriptor, source) } else { poll.watch(descriptor, source) };
+        let watched = match room {
+            Room::Untold => poll.watch_reading(descriptor, source),
+            Room::Told | Room::Asked => poll.watch(descriptor, source),
+        };
         if let Err(error) = watched {
             if let Some(link) = self.slab.remove(key) {
                 link.close();
@@ -292,18 +303,24 @@ impl Link {
         self.endpoint.shut_write();
     }
 
-    /// It has taken less than it was given: an event is to tell when there is room again.
+    /// If it has taken less than it was given, an event is to tell when there is room again.
     pub(in crate::worker) fn await_room(&mut self, key: Key, poll: &Poll) {
-        if self.only_reads && !self.endpoint.writable() {
-            // If it cannot be watched, its request runs into the time-out.
-            self.only_reads = poll.watch_writing(self.endpoint.as_fd(), Source::Link(key), true).is_err();
+        if self.room == Room::Untold && !self.endpoint.writable() {
+            self.ask_room(key, poll, true);
         }
     }
 
-    /// Everything was sent: whoever reads it wakes nobody any more.
+    /// If everything was sent, whoever reads it wakes nobody any more.
     pub(in crate::worker) fn has_sent(&mut self, key: Key, poll: &Poll) {
-        if !self.only_reads && self.out.is_empty() {
-            self.only_reads = poll.watch_writing(self.endpoint.as_fd(), Source::Link(key), false).is_ok();
+        if self.room == Room::Asked && self.out.is_empty() {
+            self.ask_room(key, poll, false);
+        }
+    }
+
+    /// If it cannot be watched so, it stays as it was: what waits for room runs into a time-out.
+    fn ask_room(&mut self, key: Key, poll: &Poll, ask: bool) {
+        if poll.watch_writing(self.endpoint.as_fd(), Source::Link(key), ask).is_ok() {
+            self.room = if ask { Room::Asked } else { Room::Untold };
         }
     }
 

@@ -289,7 +289,9 @@ impl ProxyRun {
     fn write(&mut self, key: Key, cx: &mut Context) -> Result<bool, Fault> {
         let Some(link) = cx.links.get_mut(key) else { return Err(Fault::Closed) };
         self.client.fill(&mut link.out);
-        match link.send(&mut cx.keyring, &mut cx.scratch) {
+        let sent = link.send(&mut cx.keyring, &mut cx.scratch);
+        link.await_room(key, &cx.poll);
+        match sent {
             Ok(any) => Ok(any),
             // The server may have answered early and closed: what it said is still to be read, though no event has told of
             // it yet (RFC 9112 §9.5).

@@ -138,6 +138,7 @@ impl ProxyRun {
     fn lease(&mut self, key: Key, kept: bool, cx: &mut Context) {
         self.link = Some(key);
         if let Some(link) = cx.links.get_mut(key) {
+            link.has_sent(key, &cx.poll);
             if link.tls.is_none() {
                 link.out.extend(&self.header);
             }
