@@ -38,6 +38,8 @@ pub struct App {
     pub stream_timeout: Option<Duration>,
     /// How long a request may wait for a free process, 503.
     pub queue_timeout: Duration,
+    /// How many may wait for one in each worker, 503. 0: none waits.
+    pub queue_size: u32,
     /// The processes are forked from one that has imported the app.
     pub preload: bool,
     /// What stays of a preloaded app while it sleeps.
@@ -97,6 +99,7 @@ impl Default for App {
             timeout: Duration::from_secs(60),
             stream_timeout: None,
             queue_timeout: Duration::from_secs(10),
+            queue_size: 1000,
             preload: false,
             keep: Keep::Nothing,
             before: Vec::new(),
@@ -144,6 +147,7 @@ impl Section for App {
         keys.key("timeout", &mut self.timeout);
         keys.key("stream_timeout", &mut self.stream_timeout);
         keys.key("queue_timeout", &mut self.queue_timeout);
+        keys.key("queue_size", &mut self.queue_size);
         keys.key("boot_timeout", &mut self.upkeep.boot_timeout);
         keys.key("stop_timeout", &mut self.upkeep.stop_timeout);
         keys.key("prove", &mut self.upkeep.prove);

@@ -25,6 +25,7 @@
 //! | `Unresolved` | upstream | 503 | never: waiting was tried already, or the answer is known | warn |
 //! | `Unhealthy` | upstream | 502 | idempotent methods: of statuses that the operator names | warn |
 //! | `Busy` | upstream | 503 | never: waiting was tried already | warn |
+//! | `Full` | upstream | 503 | never: waiting is not wanted | warn |
 //! | `Unavailable` | upstream | 503 | never | debug: whoever starts it has told |
 //! | `Shortage`, `Disk`, `Spool` | us | 503 | never | error |
 
@@ -87,6 +88,8 @@ pub enum Fault {
     Excess,
     /// The wait for a unit of the app was too long.
     Busy,
+    /// Too many wait for a unit of the app.
+    Full,
     /// The app does not start, or its processes cannot be reached.
     Unavailable,
     /// This server has no descriptors or memory left, for a connection or a file.
@@ -256,6 +259,7 @@ impl Fault {
                 row(W::Upstream, 502, R::Idempotent, L::Warn, "retry-status", "a status of retry_statuses")
             }
             Self::Busy => waited("queue-timeout", "no free process within queue_timeout"),
+            Self::Full => waited("queue-full", "no free process, and queue_size requests wait for one"),
             Self::Unavailable => {
                 row(W::Upstream, 503, R::Never, L::Debug, "unavailable", "nothing is alive to answer")
             }
@@ -396,6 +400,7 @@ mod tests {
             (Fault::Unresolved, Upstream, 503, Never, Warn),
             (Fault::Unhealthy, Upstream, 502, Idempotent, Warn),
             (Fault::Busy, Upstream, 503, Never, Warn),
+            (Fault::Full, Upstream, 503, Never, Warn),
             (Fault::Unavailable, Upstream, 503, Never, Debug),
             (Fault::Shortage, Us, 503, Never, Error),
             (Fault::Disk, Us, 503, Never, Error),

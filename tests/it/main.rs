@@ -52,6 +52,7 @@ mod proxy_paths;
 mod proxy_protocol;
 mod proxy_timeouts;
 mod proxy_tls;
+mod queue;
 mod recycling;
 mod refusals;
 mod reload;

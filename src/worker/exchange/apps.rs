@@ -6,19 +6,21 @@ use crate::gateway;
 use crate::http::fault::Fault;
 use crate::worker::drive::Drive;
 use crate::worker::spool::RequestBody;
-use crate::worker::upstream::app::{AppRun, Ask, Grant, UNREACHED, Unsent};
+use crate::worker::upstream::app::{AppRun, Ask, Asks, Grant, UNREACHED, Unsent};
 use std::time::Duration;
 
 impl Exchange {
     pub(super) fn ask_for_unit(&mut self, app: usize, body: RequestBody, drive: &mut Drive<'_>) {
         let Drive { owner, config, cx, .. } = drive;
         let wait = config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
-        let ahead = self.may_go_ahead(&body);
-        match cx.ask_unit(app, *owner, self.arrived, ahead) {
+        let again = self.unreached > 0 || self.returned;
+        let asks = Asks { since: self.arrived, ahead: self.may_go_ahead(&body), again };
+        match cx.ask_unit(app, *owner, asks) {
             Ask::Granted(grant) => self.start_app(app, grant, body, drive),
             Ask::Waiting => {
                 self.step = Step::Queued { app, body, until: cx.now.after(wait) };
             }
+            Ask::Full => self.fail(Fault::Full, drive),
             Ask::Failed { retry } => self.fail_with(Fault::Unavailable, "", Some(retry), drive),
         }
     }

@@ -77,6 +77,8 @@ struct AppQueue {
     spreads: bool,
     /// Exchanges that wait, the oldest first.
     waiting: VecDeque<Waiting>,
+    /// So many may.
+    most: usize,
     /// What exchanges have got that have not been driven since.
     granted: HashMap<Owner, Grant>,
     /// How long its requests take.
@@ -101,6 +103,17 @@ struct Waiting {
     owner: Owner,
     /// It may be sent to a unit that is busy.
     ahead: bool,
+}
+
+/// A request that asks for a unit.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::worker) struct Asks {
+    /// When it came.
+    pub(in crate::worker) since: Time,
+    /// It may be sent to a unit that is busy.
+    pub(in crate::worker) ahead: bool,
+    /// It had a unit before, and has its place in the queue however many wait.
+    pub(in crate::worker) again: bool,
 }
 
 /// What an exchange gets.
@@ -128,6 +141,8 @@ pub(in crate::worker) enum Ask {
     Granted(Grant),
     /// It waits.
     Waiting,
+    /// As many wait as may.
+    Full,
     /// The app does not start; the next attempt is at this time.
     Failed {
         /// When.
@@ -142,6 +157,7 @@ impl Apps {
             elastic: app.processes.min < app.processes.max,
             spreads: app.kind.command().is_some() && app.processes.max > 1,
             waiting: VecDeque::new(),
+            most: app.queue_size as usize,
             granted: HashMap::new(),
             pace: Pace::default(),
             streams: HashMap::new(),
@@ -186,8 +202,9 @@ fn failed_until(state: PoolState) -> Option<Time> {
 }
 
 impl Context {
-    /// Asks for a unit of an app for a request that arrived at `since`, and may be sent `ahead` to one that is busy or not.
-    pub(in crate::worker) fn ask_unit(&mut self, app: usize, owner: Owner, since: Time, ahead: bool) -> Ask {
+    /// Asks for a unit of an app.
+    pub(in crate::worker) fn ask_unit(&mut self, app: usize, owner: Owner, asks: Asks) -> Ask {
+        let Asks { since, ahead, again } = asks;
         let Some(queue) = self.apps.queues.get_mut(app) else { return Ask::Failed { retry: self.now } };
         let pool = queue.pool;
         self.board.touch(pool, self.now);
@@ -202,6 +219,10 @@ impl Context {
         }
         if let Some(retry) = failed_until(self.board.state(pool)).filter(|retry| self.now < *retry) {
             return Ask::Failed { retry };
+        }
+        if !again && queue.waiting.len() >= queue.most {
+            self.tell_want(app);
+            return Ask::Full;
         }
         let place = queue.waiting.partition_point(|earlier| earlier.since <= since);
         queue.waiting.insert(place, Waiting { since, owner, ahead });
@@ -298,6 +319,11 @@ impl Context {
         if self.app_state(app) == PoolState::Serving && !self.apps.queues.get(app).is_some_and(waits) {
             return;
         }
+        self.tell_want(app);
+    }
+
+    /// The same, whether or not one waits.
+    fn tell_want(&mut self, app: usize) {
         let Some(queue) = self.apps.queues.get_mut(app) else { return };
         let state = self.board.state(queue.pool);
         let useful = match state {

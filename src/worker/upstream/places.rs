@@ -29,6 +29,8 @@ pub(in crate::worker) struct Wanted {
     pub(super) may_repeat: bool,
     /// Servers that have failed in it.
     pub(super) tried: Vec<usize>,
+    /// It has had a place already.
+    pub(super) again: bool,
 }
 
 impl Wanted {
@@ -181,7 +183,7 @@ impl Context {
         owner: Owner,
     ) -> Result<Place, Fault> {
         if let Some(app) = self.config.app_of(upstream) {
-            return self.ask_process(upstream, app, wanted.since, owner);
+            return self.ask_process(upstream, app, wanted, owner);
         }
         let random = self.draw(upstream);
         let Self { config, servers, roster, now, .. } = self;

@@ -2,16 +2,15 @@
 //! board has (`crate::dispatch`), and the connections to them are kept as those to servers. Behind the upstreams each app is
 //! one, by [`Config::upstream`](crate::config::Config::upstream); the server is the slot of the process.
 
-use super::app::Ask;
+use super::app::{Ask, Asks};
 use super::links::Unit;
-use super::places::{Held, Place};
+use super::places::{Held, Place, Wanted};
 use super::spots::Spot;
 use crate::config::{Address, Listens};
 use crate::control::app_socket;
 use crate::dispatch::board::Lease;
 use crate::http::fault::Fault;
 use crate::sys::place;
-use crate::timer::Time;
 use crate::worker::context::Context;
 use crate::worker::owner::Owner;
 use std::net::Ipv4Addr;
@@ -20,18 +19,20 @@ impl Context {
     /// Asks for a unit of a process.
     ///
     /// # Errors
-    /// The app does not start.
+    /// The app does not start, or too many wait.
     pub(super) fn ask_process(
         &mut self,
         upstream: usize,
         app: usize,
-        since: Time,
+        wanted: &Wanted,
         owner: Owner,
     ) -> Result<Place, Fault> {
         let patience = self.config.apps.get(app).ok_or(Fault::Nobody)?.queue_timeout;
-        match self.ask_unit(app, owner, since, false) {
+        let asks = Asks { since: wanted.since, ahead: false, again: wanted.again };
+        match self.ask_unit(app, owner, asks) {
             Ask::Granted(grant) => Ok(Place::At(self.process(upstream, Unit { app, lease: grant.lease() }))),
             Ask::Waiting => Ok(Place::Waits(self.now.after(patience))),
+            Ask::Full => Err(Fault::Full),
             Ask::Failed { .. } => Err(Fault::Unavailable),
         }
     }

@@ -42,7 +42,7 @@ impl ProxyRun {
     /// It has a place at the server: takes a kept connection, or makes one.
     fn go_to(&mut self, held: Held, cx: &mut Context) -> Result<(), Fault> {
         let server = held.server;
-        (self.server, self.held) = (server, Some(held));
+        (self.server, self.held, self.wanted.again) = (server, Some(held), true);
         let may_repeat = self.client.may_repeat();
         if let Some(key) = cx.idle_link(self.upstream, server, may_repeat, self.owner) {
             self.lease(key, true, cx);

@@ -1,0 +1,201 @@
+//! The queue of an app: how long it is.
+
+use crate::harness::{Connection, Gate, Reply, SOON, Server, Setup, get, holds, virtualenv, wait_until};
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, channel};
+
+/// Each page runs as `note()` says in a file of its name; the path says which is meant, what follows it differs from client to
+/// client.
+const SITE: &str = r#"
+import hashlib, os, signal
+
+def note(environ):
+    name = environ["PATH_INFO"].split("/")[1]
+    with open(name + ".runs", "a") as runs:
+        runs.write("x")
+    return name, os.path.getsize(name + ".runs")
+
+def application(environ, start_response):
+    name, runs = note(environ)
+    body = environ["wsgi.input"].read()
+    if name == "hold" or name == "stuck":
+        open("gate").read()
+    if name == "half":
+        return half(start_response)
+    if name == "dies" or name == "once" and runs == 1:
+        os._exit(3)
+    if name == "killed" and runs == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    said = {"start": environ.get("HTTP_X_REQUEST_START", "none"), "once": hashlib.sha256(body).hexdigest()}
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [said.get(name, name).encode()]
+
+def half(start_response):
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1000000")])
+    yield b"x" * 1000
+    open("gate").read()
+    os._exit(3)
+"#;
+
+/// The same pages, as far as they are asked for, of a command, each in a connection of its own.
+const COMMAND: &str = r#"
+import http.server, socket, socketserver
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.startswith("/hold"):
+            open("hold.runs", "a").write("x")
+            open("gate").read()
+        text = self.headers.get("X-Request-Start", "none") if self.path == "/start" else self.path.split("/")[1]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(text.encode())
+    def log_message(self, *_): pass
+    def address_string(self): return ""
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+    def get_request(self):
+        connection, _ = self.socket.accept()
+        return connection, ("", 0)
+server = Server(("", 0), Answer, bind_and_activate=False)
+server.socket = socket.socket(fileno=3)
+server.serve_forever(poll_interval=0.01)
+"#;
+
+/// An app with these keys at `/`, and a fixed answer at `/fixed`; with the gate that its pages wait at.
+fn site(app: &str, keys: &str) -> (Server, Gate) {
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    log: (access: (path: "{{dir}}/access.log", format: Json)),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/fixed", to: Respond(status: 200, body: "fixed")),
+        (path: "/", to: App("site")),
+    ])],
+    apps: {{"site": ({app}, chdir: "{{dir}}", {keys})}},"#
+    ));
+    setup.directory.write("site_of_test.py", SITE);
+    setup.directory.write("command.py", COMMAND);
+    let gate = Gate::new(&setup.directory, "gate");
+    (setup.start(), gate)
+}
+
+const HOSTED: &str = r#"module: "site_of_test", home: "{venv}""#;
+
+fn hosted(keys: &str) -> (Server, Gate) {
+    site(HOSTED, keys)
+}
+
+fn command() -> String {
+    let python = virtualenv().join("bin/python").display().to_string();
+    format!(r#"command: ["{python}", "command.py"], max_connections: 1"#)
+}
+
+/// How often a page was begun.
+fn runs(server: &Server, page: &str) -> u64 {
+    let path = server.directory().path().join(format!("{page}.runs"));
+    std::fs::metadata(path).map_or(0, |file| file.len())
+}
+
+/// Asks for a page at the gate and waits until it stands there.
+fn hold(server: &Server) -> Connection {
+    let before = runs(server, "hold");
+    let mut holder = Connection::open(server.address).unwrap();
+    holder.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until(SOON, "it runs", || holds(runs(server, "hold") == before + 1, runs(server, "hold")));
+    holder
+}
+
+/// Asks for so many pages, each by a client of its own; what comes in the order in which it does.
+fn ask(address: SocketAddr, count: usize) -> Receiver<Reply> {
+    let (tell, told) = channel();
+    for number in 0..count {
+        let tell = tell.clone();
+        std::thread::spawn(move || tell.send(get(address, &format!("/hello/{number}"))));
+    }
+    told
+}
+
+/// The members of the lines in the access log that stand for one path, once there are so many lines.
+fn logged(server: &Server, path: &str, count: usize) -> Vec<serde_json::Value> {
+    let file = server.directory().path().join("access.log");
+    wait_until(SOON, "lines in the access log", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let text = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines: Vec<serde_json::Value> = lines
+            .filter(|line: &serde_json::Value| line["target"].as_str().is_some_and(|at| at.starts_with(path)))
+            .collect();
+        holds(lines.len() >= count, text).map(|()| lines)
+    })
+}
+
+// ---- how long it is -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn who_finds_the_queue_full_is_sent_away_at_once() {
+    for app in [HOSTED.to_owned(), command()] {
+        let (server, gate) = site(&app, "processes: 1, queue_size: 2, queue_timeout: \"60s\"");
+        let mut holder = hold(&server);
+        // Two of three wait, whoever comes first.
+        let replies = ask(server.address, 3);
+        let refused = replies.recv_timeout(SOON).unwrap();
+        assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")), "{app}: {refused:?}");
+        assert!(replies.try_recv().is_err(), "{app}: the others wait");
+        // Until then, and then no more: the unit is not free the moment that its client has its answer.
+        gate.open();
+        for _ in 0..2 {
+            let reply = replies.recv_timeout(SOON).unwrap();
+            assert_eq!((reply.status, reply.text().as_str()), (200, "hello"), "{app}");
+        }
+        assert_eq!(holder.reply("GET").unwrap().text(), "hold", "{app}");
+
+        let lines = logged(&server, "/hello", 3);
+        let of = |status: u16| lines.iter().filter(move |line| line["status"] == status);
+        let refused = of(503).next().unwrap();
+        assert_eq!((of(503).count(), &refused["fault"]), (1, &"queue-full".into()), "{app}: {lines:?}");
+        server.wait_log("no free process, and queue_size requests wait for one [queue-full]");
+    }
+}
+
+#[test]
+fn where_none_may_wait_idle_units_serve_and_a_sleeping_app_is_woken() {
+    for app in [HOSTED.to_owned(), command()] {
+        let (server, gate) = site(&app, "processes: (min: 0, max: 1), queue_size: 0");
+        let until_served = |server: &Server| {
+            wait_until(SOON, "it is served", || {
+                let reply = get(server.address, "/hello");
+                holds(reply.status == 200, reply)
+            });
+        };
+        assert_eq!(get(server.address, "/hello").status, 503, "{app}: it sleeps");
+        until_served(&server);
+        // The unit that has just served may not be free yet.
+        let mut tries = 0;
+        let mut holder = wait_until(SOON, "it holds", || {
+            tries += 1;
+            let mut holder = Connection::open(server.address).unwrap();
+            holder.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            wait_until(SOON, "it runs, or is refused", || {
+                let log = std::fs::read_to_string(server.directory().path().join("access.log")).unwrap();
+                holds(runs(&server, "hold") == 1 || log.matches("\"/hold\"").count() == tries, log)
+            });
+            if runs(&server, "hold") == 1 { Ok(holder) } else { Err("refused".to_owned()) }
+        });
+        assert_eq!(get(server.address, "/hello").status, 503, "{app}: it is busy");
+        gate.open();
+        assert_eq!(holder.reply("GET").unwrap().text(), "hold", "{app}");
+        until_served(&server);
+    }
+}
+
+#[test]
+fn who_is_refused_has_another_process_started() {
+    let (server, gate) = hosted("processes: (min: 1, max: 2), queue_size: 0");
+    let mut holder = hold(&server);
+    wait_until(SOON, "the other one serves", || {
+        let reply = get(server.address, "/hello");
+        holds(reply.status == 200, reply)
+    });
+    gate.open();
+    assert_eq!(holder.reply("GET").unwrap().text(), "hold");
+}
