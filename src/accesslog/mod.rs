@@ -69,6 +69,8 @@ pub(crate) struct Record<'a> {
     pub(crate) handler: &'a str,
     /// Until the head of the app's or upstream's response.
     pub(crate) upstream: Option<Duration>,
+    /// How long it has waited for a process of the app, or a server of the upstream.
+    pub(crate) queue_time: Option<Duration>,
     /// The word of what went wrong.
     pub(crate) fault: Option<&'a str>,
     /// Why there was an error, for the operator.
@@ -133,8 +135,10 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
             json_text(name, value.as_bytes(), part, out);
         }
     }
-    if let Some(time) = record.upstream {
-        let _ = write!(out, ",\"upstream\":{}", Seconds(time));
+    for (name, time) in [("upstream", record.upstream), ("queue_time", record.queue_time)] {
+        if let Some(time) = time {
+            let _ = write!(out, ",\"{name}\":{}", Seconds(time));
+        }
     }
     for (name, value) in [("fault", record.fault), ("error", record.error)] {
         if let Some(value) = value {

@@ -41,6 +41,7 @@ use files::{Reading, SoFar};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Where a connection comes from.
 #[derive(Clone, Debug)]
@@ -92,6 +93,9 @@ pub(super) struct Exchange {
     unreached: u16,
     /// It was sent ahead once and came back.
     returned: bool,
+    /// Since when it waits for a unit, or for a server with room; how long it has waited for those that it has had.
+    waits: Option<Time>,
+    queued: Option<Duration>,
     step: Step,
 }
 
@@ -150,6 +154,8 @@ impl Exchange {
             received: None,
             unreached: 0,
             returned: false,
+            waits: None,
+            queued: None,
             step: Step::Sent,
         }
     }
@@ -466,19 +472,26 @@ impl Exchange {
             }
             Step::App(run) => {
                 let request = self.request.as_ref();
-                match run.advance(|| request.map(Request::line).unwrap_or_default(), drive) {
+                let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
+                let (app, waits) = (run.app(), run.lies_ahead());
+                self.count_wait(waits, drive.cx.now);
+                match advance {
                     Advance::Returned => {
-                        let app = run.app();
                         self.take_back(app, drive);
                         true
                     }
                     advance => self.take_advance(advance, drive),
                 }
             }
-            Step::Proxy(run) => match run.advance(drive) {
-                Advance::Head(head, body) => self.take_head(head, body, drive),
-                advance => self.take_advance(advance, drive),
-            },
+            Step::Proxy(run) => {
+                let advance = run.advance(drive);
+                let waits = run.waits() && !matches!(advance, Advance::Broken(_));
+                self.count_wait(waits, drive.cx.now);
+                match advance {
+                    Advance::Head(head, body) => self.take_head(head, body, drive),
+                    advance => self.take_advance(advance, drive),
+                }
+            }
             Step::Tunnel(run) => match run.advance(drive) {
                 // It has had its time: an end like any other.
                 Advance::Broken(fault @ (Fault::Drained | Fault::Idle)) => {
@@ -505,6 +518,7 @@ impl Exchange {
             return false;
         }
         cx.leave_queue(app, *owner);
+        self.count_wait(false, cx.now);
         let fault = if failed.is_some() { Fault::Unavailable } else { Fault::Busy };
         self.fail_with(fault, "", failed, drive);
         true
@@ -548,9 +562,15 @@ impl Exchange {
     pub(super) fn cancel(&mut self, drive: &mut Drive<'_>) {
         let Drive { owner, cx, .. } = drive;
         match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Queued { app, .. } => cx.leave_queue(app, *owner),
+            Step::Queued { app, .. } => {
+                cx.leave_queue(app, *owner);
+                self.count_wait(false, cx.now);
+            }
             Step::App(mut run) => run.cancel(cx),
-            Step::Proxy(mut run) => run.cancel(cx),
+            Step::Proxy(mut run) => {
+                run.cancel(cx);
+                self.count_wait(false, cx.now);
+            }
             Step::Tunnel(run) => run.close(cx),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}

@@ -1,4 +1,4 @@
-//! The queue of an app: how long it is.
+//! The queue of an app: how long it is, what is told of the wait in it.
 
 use crate::harness::{Connection, Gate, Reply, SOON, Server, Setup, get, holds, virtualenv, wait_until};
 use std::net::SocketAddr;
@@ -132,7 +132,7 @@ fn logged(server: &Server, path: &str, count: usize) -> Vec<serde_json::Value> {
 // ---- how long it is -----------------------------------------------------------------------------------------------------
 
 #[test]
-fn who_finds_the_queue_full_is_sent_away_at_once() {
+fn who_finds_the_queue_full_is_sent_away_at_once_and_the_log_says_who_waited() {
     for app in [HOSTED.to_owned(), command()] {
         let (server, gate) = site(&app, "processes: 1, queue_size: 2, queue_timeout: \"60s\"");
         let mut holder = hold(&server);
@@ -151,8 +151,14 @@ fn who_finds_the_queue_full_is_sent_away_at_once() {
 
         let lines = logged(&server, "/hello", 3);
         let of = |status: u16| lines.iter().filter(move |line| line["status"] == status);
+        assert!(of(200).all(|line| line["queue_time"].as_f64().unwrap() > 0.0), "{app}: {lines:?}");
         let refused = of(503).next().unwrap();
         assert_eq!((of(503).count(), &refused["fault"]), (1, &"queue-full".into()), "{app}: {lines:?}");
+        assert!(refused.get("queue_time").is_none(), "{app}: {refused}");
+        // A unit was free: it has waited for nothing.
+        assert_eq!(logged(&server, "/hold", 1)[0]["queue_time"], 0.0, "{app}");
+        assert_eq!(get(server.address, "/fixed").text(), "fixed");
+        assert!(logged(&server, "/fixed", 1)[0].get("queue_time").is_none());
         server.wait_log("no free process, and queue_size requests wait for one [queue-full]");
     }
 }
@@ -196,6 +202,19 @@ fn who_is_refused_has_another_process_started() {
         let reply = get(server.address, "/hello");
         holds(reply.status == 200, reply)
     });
+    gate.open();
+    assert_eq!(holder.reply("GET").unwrap().text(), "hold");
+}
+
+#[test]
+fn who_waits_in_vain_has_waited_too() {
+    let (server, gate) = hosted("processes: 1, queue_timeout: \"200ms\"");
+    let mut holder = hold(&server);
+    let refused = get(server.address, "/hello");
+    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+    let line = &logged(&server, "/hello", 1)[0];
+    assert_eq!(line["fault"], "queue-timeout");
+    assert!(line["queue_time"].as_f64().unwrap() >= 0.2, "{line}");
     gate.open();
     assert_eq!(holder.reply("GET").unwrap().text(), "hold");
 }

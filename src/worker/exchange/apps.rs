@@ -4,6 +4,7 @@ use super::{Exchange, Step};
 use crate::config::Handler;
 use crate::gateway;
 use crate::http::fault::Fault;
+use crate::timer::Time;
 use crate::worker::drive::Drive;
 use crate::worker::spool::RequestBody;
 use crate::worker::upstream::app::{AppRun, Ask, Asks, Grant, UNREACHED, Unsent};
@@ -19,6 +20,7 @@ impl Exchange {
             Ask::Granted(grant) => self.start_app(app, grant, body, drive),
             Ask::Waiting => {
                 self.step = Step::Queued { app, body, until: cx.now.after(wait) };
+                self.count_wait(true, cx.now);
             }
             Ask::Full => self.fail(Fault::Full, drive),
             Ask::Failed { retry } => self.fail_with(Fault::Unavailable, "", Some(retry), drive),
@@ -39,6 +41,7 @@ impl Exchange {
     }
 
     pub(super) fn start_app(&mut self, app: usize, grant: Grant, body: RequestBody, drive: &mut Drive<'_>) {
+        self.count_wait(false, drive.cx.now);
         let (Some(request), Some(Handler::App { mount, .. })) = (&self.request, self.handler.as_deref())
         else {
             return;
@@ -54,7 +57,10 @@ impl Exchange {
             drive,
         );
         match started {
-            Ok(run) => self.step = Step::App(Box::new(run)),
+            Ok(run) => {
+                self.count_wait(run.lies_ahead(), drive.cx.now);
+                self.step = Step::App(Box::new(run));
+            }
             // The process died after the claim and has not begun: another may try, for queue_timeout from now.
             Err(Unsent::Gone(error)) => {
                 log::debug!("app: cannot reach a process: {error}");
@@ -69,6 +75,19 @@ impl Exchange {
                 drive.cx.is_short = true;
                 self.fail_with(Fault::Shortage, &error.to_string(), None, drive);
             }
+        }
+    }
+
+    /// It waits for a unit or a server from now on, or does no more.
+    pub(super) fn count_wait(&mut self, waits: bool, now: Time) {
+        let queued = self.queued.get_or_insert_default();
+        match self.waits {
+            None if waits => self.waits = Some(now),
+            Some(since) if !waits => {
+                *queued += now.since(since);
+                self.waits = None;
+            }
+            _ => {}
         }
     }
 }

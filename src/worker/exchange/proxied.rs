@@ -52,7 +52,10 @@ impl Exchange {
         described.shown.cookies = cookies.as_deref();
         let local = self.peer.local.as_deref().copied();
         match ProxyRun::start(upstream, &described, body, local, self.arrived, drive) {
-            Ok(run) => self.step = Step::Proxy(run),
+            Ok(run) => {
+                self.count_wait(run.waits(), drive.cx.now);
+                self.step = Step::Proxy(run);
+            }
             Err(fault) => {
                 self.fail(fault, drive);
             }

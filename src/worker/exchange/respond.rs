@@ -104,6 +104,7 @@ impl Exchange {
                 site: place.map_or("", |(site, _)| site.label.as_str()),
                 handler: &handler,
                 upstream: self.answered.map(|at| at.since(self.arrived)),
+                queue_time: self.queued,
                 fault: self.fault,
                 error: self.error,
             },

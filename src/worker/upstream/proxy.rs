@@ -150,6 +150,11 @@ impl ProxyRun {
         self.client.wants_body()
     }
 
+    /// Whether it waits for a place.
+    pub(in crate::worker) fn waits(&self) -> bool {
+        self.client.is_waiting()
+    }
+
     /// Whether the response has ended, though its client may not have been given all of it.
     pub(in crate::worker) fn has_ended(&self) -> bool {
         self.end.is_some()
