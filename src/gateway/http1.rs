@@ -37,6 +37,9 @@ pub(crate) fn encode(request: &Request<'_>, body: BodyLength, out: &mut Vec<u8>)
         }
     }
     forwarded(request, out);
+    if let Some(start) = request.start() {
+        write_line(b"X-Request-Start", &start, out);
+    }
     request.shown.said().for_each(|(name, value)| write_line(name, value, out));
     request.secure.each_of_client(|name, value| {
         write_line(format!("X-SSL-Client-{name}").as_bytes(), value.as_bytes(), out);

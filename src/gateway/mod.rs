@@ -10,6 +10,7 @@ mod client;
 mod codec;
 pub(crate) mod fastcgi;
 pub mod http1;
+mod moment;
 pub(crate) mod params;
 pub(crate) mod probe;
 pub(crate) mod ready;

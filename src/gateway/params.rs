@@ -8,12 +8,14 @@
 //! - `Proxy` is dropped: HTTP_PROXY is a setting of many HTTP clients (CVE-2016-5385).
 //! - What tells of the way of a request (`X-Forwarded-…`, `Forwarded`, `X-Real-IP`) is dropped unless the peer is a
 //!   trusted proxy: frameworks believe it.
+//! - So is `X-Request-Start`, for who is told when the request came: ours stands in its place.
 //! - `X-SSL-Client-…` is dropped where a site asks clients for certificates: ours are `SSL_CLIENT_…`.
 //! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped, but for those that are
 //!   meant for the origin whatever a client says, such as `Cookie`.
 //! - Fields of the same name are joined with `, `, those of `Cookie` with `; `.
 
 use super::http1::{is_nominated, nominated};
+use super::request::START;
 use super::{Request, shown};
 use crate::http::text::Short;
 use crate::http::{Names, Scheme, fields};
@@ -84,10 +86,18 @@ fn each_field(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
     let way = request.shown.forwarded.then(|| shown::forwarded(request));
     let way =
         way.as_ref().map(|way| (&b"Forwarded"[..], &way[..])).filter(|(name, _)| !request.shown.drops(name));
+    let start = request.start();
+    let start = start.as_ref().map(|start| (START.as_bytes(), &start[..]));
     let host = request.shown.host.map(|host| (&b"Host"[..], host.as_bytes()));
     let said = request.shown.said().filter(|(name, _)| !name.eq_ignore_ascii_case(b"content-type"));
-    let all: Vec<(&[u8], &[u8])> =
-        head.fields().filter(|(name, _)| passes(name)).chain(host).chain(way).chain(said).collect();
+    let all: Vec<(&[u8], &[u8])> = head
+        .fields()
+        .filter(|(name, _)| passes(name))
+        .chain(host)
+        .chain(way)
+        .chain(start)
+        .chain(said)
+        .collect();
     let (mut variable, mut joined) = (Vec::with_capacity(32), Vec::new());
     for (position, (name, value)) in all.iter().enumerate() {
         let same = |(other, _): &&(&[u8], &[u8])| other.eq_ignore_ascii_case(name);
@@ -143,6 +153,7 @@ mod tests {
     use crate::http::RequestHead;
 
     use crate::http::{Span, Version};
+    use crate::timer::Wall;
     use std::collections::BTreeMap;
 
     fn head(method: &str, fields: &[(&str, &[u8])]) -> RequestHead {
@@ -259,6 +270,26 @@ mod tests {
         assert_eq!(names(&request), ["HTTP_X_FORWARDED"]);
         request.origin.trusted = true;
         assert_eq!(names(&request).len(), fields.len());
+    }
+
+    #[test]
+    fn when_it_came_is_told_by_us_or_a_trusted_proxy_and_by_no_client() {
+        let told = |fields: &[(&str, &[u8])], arrived, trusted| {
+            let head = head("GET", fields);
+            let mut request = request(&head, b"/", "");
+            (request.arrived, request.origin.trusted) = (arrived, trusted);
+            variables(&request).remove("HTTP_X_REQUEST_START").map(|text| String::from_utf8(text).unwrap())
+        };
+        let (ours, claim) = ("t=1760013296.007999", [("X-Request-START", &b"t=1.5"[..])]);
+        let arrived = Some(Wall { seconds: 1_760_013_296, nanos: 7_999_999 });
+        for trusted in [false, true] {
+            assert_eq!(told(&[], arrived, trusted).as_deref(), Some(ours));
+            assert_eq!(told(&[], None, trusted), None);
+            // Who is not told is shown what the client says, as ever.
+            assert_eq!(told(&claim, None, trusted).as_deref(), Some("t=1.5"));
+        }
+        assert_eq!(told(&claim, arrived, false).as_deref(), Some(ours));
+        assert_eq!(told(&claim, arrived, true).as_deref(), Some("t=1.5"));
     }
 
     #[test]

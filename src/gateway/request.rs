@@ -1,9 +1,10 @@
 //! The one description of a request for whoever answers it: every codec writes its own protocol from it.
 
-use super::Shown;
+use super::{Shown, moment};
 use crate::http::forwarded::Origin;
 use crate::http::secure::Told;
 use crate::http::{RequestHead, Scheme};
+use crate::timer::Wall;
 use std::net::{IpAddr, SocketAddr};
 
 /// A request as far as it has been understood.
@@ -37,9 +38,14 @@ pub struct Request<'a> {
     pub secure: Told<'a>,
     /// Identifies the exchange in every log; empty: it is not told.
     pub id: &'a str,
+    /// When it came, for X-Request-Start; `None`: it is not told.
+    pub arrived: Option<Wall>,
     /// What of it an upstream is shown in another way.
     pub shown: Shown<'a>,
 }
+
+/// The field that says when a request came, by which monitors of apps tell how long it has waited.
+pub(super) const START: &str = "x-request-start";
 
 impl<'a> Request<'a> {
     /// A request of which nothing is known but its head, by plain HTTP.
@@ -60,6 +66,7 @@ impl<'a> Request<'a> {
             local_port: 80,
             secure: Told::default(),
             id: "",
+            arrived: None,
             shown: Shown::default(),
         }
     }
@@ -69,7 +76,15 @@ impl Request<'_> {
     /// Whether a field is a claim of somebody who is not trusted, or tells what only we may.
     pub(super) fn is_claim(&self, name: &[u8]) -> bool {
         let is_named = self.client_field.is_some_and(|known| name.eq_ignore_ascii_case(known.as_bytes()));
-        self.secure.is_claim(name) || !self.origin.trusted && (is_named || super::tells_of_proxies(name))
+        let is_start = self.arrived.is_some() && name.eq_ignore_ascii_case(START.as_bytes());
+        let is_claim = is_named || is_start || super::tells_of_proxies(name);
+        self.secure.is_claim(name) || !self.origin.trusted && is_claim
+    }
+
+    /// When it came, as [`START`] says it, unless a trusted proxy has said when it came there.
+    pub(super) fn start(&self) -> Option<[u8; moment::LEN]> {
+        let is_told = || self.origin.trusted && self.head.get(START).is_some();
+        self.arrived.filter(|_| !is_told()).map(moment::of)
     }
 
     /// Whether a field of the client goes no further, as the operator says something else, or nothing.

@@ -340,6 +340,7 @@ impl Exchange {
             local_port,
             secure: self.told(request, config, cx),
             id,
+            arrived: None,
             shown: gateway::Shown::default(),
         }
     }

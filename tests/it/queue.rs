@@ -3,6 +3,7 @@
 use crate::harness::{Connection, Gate, Reply, SOON, Server, Setup, get, holds, virtualenv, wait_until};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Each page runs as `note()` says in a file of its name; the path says which is meant, what follows it differs from client to
 /// client.
@@ -217,4 +218,46 @@ fn who_waits_in_vain_has_waited_too() {
     assert!(line["queue_time"].as_f64().unwrap() >= 0.2, "{line}");
     gate.open();
     assert_eq!(holder.reply("GET").unwrap().text(), "hold");
+}
+
+// ---- when it came -------------------------------------------------------------------------------------------------------
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it is compared with the real clock")]
+fn an_app_is_told_when_its_request_came_and_no_client_tells_it() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    for app in [HOSTED.to_owned(), command()] {
+        let (server, _gate) = site(&app, "processes: 1");
+        for fields in
+            [&[][..], &[("X-Request-Start", "t=1.5")], &[("x-request-start", "t=1.5"), ("X-A", "1")]]
+        {
+            let before = now();
+            let said = Connection::open(server.address).unwrap().request("GET", "/start", fields, b"");
+            let said = said.unwrap().text();
+            let at: f64 = said.strip_prefix("t=").unwrap_or_else(|| panic!("{said}")).parse().unwrap();
+            assert_eq!(said.len(), "t=1760013296.007999".len(), "{said}");
+            // Six decimals, cut.
+            assert!(before - 0.000_002 <= at && at <= now(), "{app}: {before} {said}");
+        }
+    }
+}
+
+#[test]
+fn what_a_trusted_proxy_says_of_that_stays() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(
+        listen: ["{address}"], trusted_proxies: ["127.0.0.1/32"],
+        locations: [(path: "/", to: App("site"))],
+    )],
+    apps: {"site": (module: "site_of_test", home: "{venv}", chdir: "{dir}")},"#,
+    );
+    setup.directory.write("site_of_test.py", SITE);
+    let server = setup.start();
+    let said = |fields: &[(&str, &str)]| {
+        Connection::open(server.address).unwrap().request("GET", "/start", fields, b"").unwrap().text()
+    };
+    assert_eq!(said(&[("X-Request-Start", "t=1760013296.007")]), "t=1760013296.007");
+    assert!(said(&[]).starts_with("t="), "{}", said(&[]));
 }

@@ -4,7 +4,7 @@ use crate::h1::{Conn, Settings};
 use crate::http::forwarded::Origin;
 use crate::http::secure::Told;
 use crate::http::{Changes, RequestHead, Scheme};
-use crate::timer::Time;
+use crate::timer::{Time, Wall};
 use std::rc::Rc;
 
 /// A request head, parsed by the connection like any other.
@@ -148,6 +148,24 @@ fn the_field_that_names_the_client_is_passed_on_from_a_trusted_peer_only() {
         let out = encoded(request, Known { trusted, client_field, ..REQUEST }, BodyLength::None);
         assert_eq!(out.contains("6.6.6.6"), passed, "{trusted} {client_field:?}: {out}");
     }
+}
+
+#[test]
+fn when_a_request_came_is_told_to_who_is_to_know() {
+    let said = |arrived, trusted| {
+        let mut out = Vec::new();
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nx-request-start: t=1.5\r\n\r\n";
+        described(head, Known { trusted, ..REQUEST }, |request| {
+            encode(&Request { arrived, ..*request }, BodyLength::None, &mut out);
+        });
+        let out = String::from_utf8(out).unwrap();
+        let lines = out.lines().filter(|line| line.to_ascii_lowercase().starts_with("x-request-start"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let arrived = Some(Wall { seconds: 1_760_013_296, nanos: 7_999_999 });
+    assert_eq!(said(arrived, false), ["X-Request-Start: t=1760013296.007999"]);
+    assert_eq!(said(arrived, true), ["x-request-start: t=1.5"]);
+    assert_eq!(said(None, false), ["x-request-start: t=1.5"]);
 }
 
 #[test]

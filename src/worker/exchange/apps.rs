@@ -47,7 +47,8 @@ impl Exchange {
             return;
         };
         let id = self.id_text();
-        let described = self.describe(request, mount, &id, drive.config, drive.cx);
+        let mut described = self.describe(request, mount, &id, drive.config, drive.cx);
+        described.arrived = Some(self.wall);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
         let started = AppRun::start(
             app,

@@ -41,6 +41,7 @@ impl Exchange {
                 described.query = target.query(raw).unwrap_or_default();
             }
         }
+        described.arrived = drive.config.app_of(upstream).map(|_| self.wall);
         described.shown = Shown {
             host: proxy.host.as_deref(),
             changes: Some(&proxy.request),
