@@ -5,7 +5,7 @@
 //! | Reading | a file to be read from disk | Sent |
 //! | Spooling | the rest of the request body | Queued, Proxy |
 //! | Queued | a unit of the app | App, or Sent with 503 |
-//! | App | the app's response | Sent |
+//! | App | the app's response | Sent, or once more Queued or App if the process has died |
 //! | Proxy | the upstream's response | Sent, or Tunnel after a 101 |
 //! | Tunnel | bytes of both sides, and their ends | Sent |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
@@ -30,6 +30,7 @@ use super::transport::Session;
 use super::upstream::proxy::Body;
 use super::upstream::{app, proxy};
 use crate::config::{Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
+use crate::dispatch::board::Lease;
 use crate::gateway;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
@@ -93,6 +94,8 @@ pub(super) struct Exchange {
     unreached: u16,
     /// It was sent ahead once and came back.
     returned: bool,
+    /// The unit whose process has died with it: it is made once more.
+    died: Option<Lease>,
     /// Since when it waits for a unit, or for a server with room; how long it has waited for those that it has had.
     waits: Option<Time>,
     queued: Option<Duration>,
@@ -154,6 +157,7 @@ impl Exchange {
             received: None,
             unreached: 0,
             returned: false,
+            died: None,
             waits: None,
             queued: None,
             step: Step::Sent,
@@ -474,14 +478,15 @@ impl Exchange {
             Step::App(run) => {
                 let request = self.request.as_ref();
                 let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
-                let (app, waits) = (run.app(), run.lies_ahead());
+                let waits = run.lies_ahead();
                 self.count_wait(waits, drive.cx.now);
-                match advance {
-                    Advance::Returned => {
-                        self.take_back(app, drive);
+                match self.take_back(&advance, drive) {
+                    Some((app, body)) => {
+                        self.step = Step::Sent;
+                        self.ask_for_unit(app, body, drive);
                         true
                     }
-                    advance => self.take_advance(advance, drive),
+                    None => self.take_advance(advance, drive),
                 }
             }
             Step::Proxy(run) => {
@@ -527,7 +532,7 @@ impl Exchange {
 
     fn take_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
         match advance {
-            Advance::Wait | Advance::Returned => return false,
+            Advance::Wait => return false,
             Advance::Later => {
                 drive.cx.runnable.push_back(drive.owner);
                 return false;
@@ -548,6 +553,7 @@ impl Exchange {
                 self.finish(drive);
             }
             Advance::Broken(fault) => self.fail(fault, drive),
+            Advance::Returned => self.fail(Fault::Closed, drive),
         }
         true
     }

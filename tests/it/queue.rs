@@ -1,6 +1,8 @@
-//! The queue of an app: how long it is, what is told of the wait in it.
+//! The queue of an app: how long it is, what is told of the wait in it, and who comes back to it.
 
-use crate::harness::{Connection, Gate, Reply, SOON, Server, Setup, get, holds, virtualenv, wait_until};
+use crate::harness::{
+    Connection, Gate, Reply, SOON, Server, Setup, get, holds, noise, sha256, virtualenv, wait_until,
+};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -260,4 +262,99 @@ fn what_a_trusted_proxy_says_of_that_stays() {
     };
     assert_eq!(said(&[("X-Request-Start", "t=1760013296.007")]), "t=1760013296.007");
     assert!(said(&[]).starts_with("t="), "{}", said(&[]));
+}
+
+// ---- who comes back -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn another_process_answers_what_one_has_died_with() {
+    for keys in ["processes: 1", "processes: 2, threads: 2", "processes: 1, preload: true"] {
+        for page in ["/once", "/killed"] {
+            let (server, _gate) = hosted(keys);
+            assert_eq!(get(server.address, page).status, 200, "{keys}");
+            assert_eq!(runs(&server, &page[1..]), 2, "{keys}");
+            let line = server.wait_log("its process has died; another one is asked");
+            assert!(line.contains(&format!("app site: GET {page}: ")), "{line}");
+            let logged = &logged(&server, page, 1)[0];
+            assert_eq!((&logged["status"], logged.get("fault")), (&200.into(), None), "{logged}");
+        }
+    }
+}
+
+#[test]
+fn a_body_is_handed_over_once_more_as_it_was() {
+    for size in [0, 1, 65_536, 65_537, 5 << 20] {
+        let (server, _gate) = hosted("processes: 2");
+        let body = noise(size, 7);
+        let mut connection = Connection::open(server.address).unwrap();
+        let reply = connection.request("PUT", "/once", &[], &body).unwrap();
+        assert_eq!((reply.status, reply.text()), (200, sha256(&body)), "{size}");
+        assert_eq!(runs(&server, "once"), 2);
+    }
+}
+
+#[test]
+fn what_may_have_been_done_is_not_done_twice() {
+    let (server, _gate) = hosted("processes: 2");
+    let server = server.tolerant(&["POST /once", "PATCH /dies", "connection closed before a response"]);
+    for (method, page) in [("POST", "once"), ("PATCH", "dies")] {
+        let mut connection = Connection::open(server.address).unwrap();
+        let reply = connection.request(method, &format!("/{page}"), &[], b"body").unwrap();
+        assert_eq!((reply.status, runs(&server, page)), (502, 1), "{method}");
+        assert_eq!(connection.get("/hello").unwrap().text(), "hello", "nobody else is hurt");
+    }
+}
+
+#[test]
+fn what_kills_two_processes_is_given_up() {
+    for keys in ["processes: 1", "processes: 3"] {
+        let (server, _gate) = hosted(keys);
+        let server = server.tolerant(&["GET /dies"]);
+        assert_eq!(get(server.address, "/dies").status, 502, "{keys}");
+        assert_eq!(get(server.address, "/hello").text(), "hello", "{keys}");
+        assert_eq!(runs(&server, "dies"), 2, "{keys}");
+        assert_eq!(logged(&server, "/dies", 1)[0]["fault"], "closed");
+    }
+}
+
+#[test]
+fn what_has_begun_to_be_answered_is_not_begun_again() {
+    let (server, gate) = hosted("processes: 2");
+    let server = server.tolerant(&["GET /half"]);
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("GET /half HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(connection.reply_head().unwrap().status, 200);
+    gate.open();
+    assert!(connection.rest().unwrap().len() <= 1000);
+    assert_eq!(get(server.address, "/hello").text(), "hello");
+    assert_eq!(runs(&server, "half"), 1);
+}
+
+#[test]
+fn what_takes_too_long_is_not_done_twice() {
+    let (server, gate) = hosted("processes: 2, timeout: \"300ms\"");
+    let server = server.tolerant(&["GET /stuck"]);
+    assert_eq!(get(server.address, "/stuck").status, 504);
+    assert_eq!(get(server.address, "/hello").text(), "hello");
+    assert_eq!(runs(&server, "stuck"), 1);
+    gate.open();
+}
+
+#[test]
+fn who_comes_back_stands_where_it_stood_and_is_not_refused() {
+    let (server, gate) = hosted("processes: 1, queue_size: 1, queue_timeout: \"60s\"");
+    // Its process dies with it while another one waits, which fills the queue.
+    let victim = server.ready("site")[0];
+    let mut holder = hold(&server);
+    let replies = ask(server.address, 2);
+    assert_eq!(replies.recv_timeout(SOON).unwrap().status, 503);
+    victim.signal(nix::sys::signal::Signal::SIGKILL);
+    wait_until(SOON, "it is begun once more", || holds(runs(&server, "hold") == 2, runs(&server, "hold")));
+    assert_eq!(runs(&server, "hello"), 0, "it came before the one that waits");
+    assert!(replies.try_recv().is_err());
+    gate.open();
+    assert_eq!(holder.reply("GET").unwrap().text(), "hold");
+    assert_eq!(replies.recv_timeout(SOON).unwrap().status, 200);
+    let line = &logged(&server, "/hold", 1)[0];
+    assert!(line["queue_time"].as_f64().unwrap() > 0.0, "the new process was waited for: {line}");
 }

@@ -1,20 +1,24 @@
-//! The part of an exchange that hands a request to an app: ask for a unit, describe the request, start.
+//! The part of an exchange that hands a request to an app: ask for a unit, describe the request, start; and once more if its
+//! process has died.
 
 use super::{Exchange, Step};
 use crate::config::Handler;
+use crate::dispatch::board::Lease;
 use crate::gateway;
 use crate::http::fault::Fault;
 use crate::timer::Time;
-use crate::worker::drive::Drive;
+use crate::worker::drive::{Advance, Drive};
 use crate::worker::spool::RequestBody;
 use crate::worker::upstream::app::{AppRun, Ask, Asks, Grant, UNREACHED, Unsent};
+use crate::worker::upstream::links::Unit;
+use std::io;
 use std::time::Duration;
 
 impl Exchange {
     pub(super) fn ask_for_unit(&mut self, app: usize, body: RequestBody, drive: &mut Drive<'_>) {
         let Drive { owner, config, cx, .. } = drive;
         let wait = config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
-        let again = self.unreached > 0 || self.returned;
+        let again = self.unreached > 0 || self.returned || self.died.is_some();
         let asks = Asks { since: self.arrived, ahead: self.may_go_ahead(&body), again };
         match cx.ask_unit(app, *owner, asks) {
             Ask::Granted(grant) => self.start_app(app, grant, body, drive),
@@ -27,17 +31,11 @@ impl Exchange {
         }
     }
 
-    /// Whether it may be sent to a unit that is busy: it may be repeated, has no body, and has not come back.
+    /// Whether it may be sent to a unit that is busy: it may be repeated, has no body, and has neither come back nor lost a
+    /// process.
     fn may_go_ahead(&self, body: &RequestBody) -> bool {
         let repeatable = self.request.as_ref().is_some_and(|request| request.head.method().is_idempotent());
-        repeatable && body.len() == 0 && !self.returned
-    }
-
-    /// It was sent ahead and came back: it waits again, in the place of its arrival.
-    pub(super) fn take_back(&mut self, app: usize, drive: &mut Drive<'_>) {
-        self.returned = true;
-        let body = RequestBody::none(&drive.cx.store);
-        self.ask_for_unit(app, body, drive);
+        repeatable && body.len() == 0 && !self.returned && self.died.is_none()
     }
 
     pub(super) fn start_app(&mut self, app: usize, grant: Grant, body: RequestBody, drive: &mut Drive<'_>) {
@@ -50,15 +48,26 @@ impl Exchange {
         let mut described = self.describe(request, mount, &id, drive.config, drive.cx);
         described.arrived = Some(self.wall);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
-        let started = AppRun::start(
-            app,
-            grant,
-            &body,
-            |stream, body, out| gateway::app::request(stream, &described, length, body, out),
-            drive,
-        );
+        let started = if self.died.is_some_and(|died| is_same_process(died, grant.lease())) {
+            // Its sockets may still be open for a moment.
+            let error = io::Error::other("it has died with this request");
+            drive.cx.lose_unit(Unit { app, lease: grant.lease() }, &error);
+            Err(Unsent::Gone(error))
+        } else {
+            AppRun::start(
+                app,
+                grant,
+                &body,
+                |stream, body, out| gateway::app::request(stream, &described, length, body, out),
+                drive,
+            )
+        };
+        let may_repeat = self.died.is_none() && request.head.method().is_idempotent();
         match started {
-            Ok(run) => {
+            Ok(mut run) => {
+                if may_repeat {
+                    run.keep(body);
+                }
                 self.count_wait(run.lies_ahead(), drive.cx.now);
                 self.step = Step::App(Box::new(run));
             }
@@ -91,4 +100,42 @@ impl Exchange {
             _ => {}
         }
     }
+
+    // ---- the second try -------------------------------------------------------------------------------------------
+
+    /// The app and body of a request that another unit is to have. One that was sent ahead has come back; or its process has
+    /// died, nothing of an answer has come, a repeated request has the effect of one, and it is the first time. A time-out is
+    /// none of these: the app may still do it. Its place in the queue is that of its arrival.
+    pub(super) fn take_back(
+        &mut self,
+        advance: &Advance,
+        drive: &mut Drive<'_>,
+    ) -> Option<(usize, RequestBody)> {
+        let Step::App(run) = &mut self.step else { return None };
+        match advance {
+            Advance::Returned => {
+                let (unit, body) = run.take_back()?;
+                self.returned = true;
+                Some((unit.app, body))
+            }
+            Advance::Broken(Fault::Closed) => {
+                let (unit, body) = run.take_back()?;
+                self.died = Some(unit.lease);
+                self.tell_death(drive);
+                Some((unit.app, body))
+            }
+            _ => None,
+        }
+    }
+
+    fn tell_death(&self, drive: &mut Drive<'_>) {
+        let (handler, request, id) = (self.answerer(drive.config), self.request_line(), self.id);
+        let told = "its process has died; another one is asked";
+        let line = format_args!("{handler}: {request}: {told} ({id})");
+        drive.cx.note_fault(log::Level::Warn, &format!("{handler}: {told}"), line);
+    }
+}
+
+fn is_same_process(one: Lease, other: Lease) -> bool {
+    (one.pool, one.slot, one.incarnation) == (other.pool, other.slot, other.incarnation)
 }

@@ -363,7 +363,7 @@ impl Context {
     }
 
     /// The process of a claimed unit cannot be connected to: the unit is out of use until the master has looked.
-    pub(super) fn lose_unit(&mut self, unit: Unit, error: &dyn std::fmt::Display) {
+    pub(in crate::worker) fn lose_unit(&mut self, unit: Unit, error: &dyn std::fmt::Display) {
         self.board.abandon(unit.lease);
         let reason = format!("a worker cannot connect to it: {error}");
         self.complain(unit, Complaint::Unreachable, reason);

@@ -52,6 +52,8 @@ pub(in crate::worker) struct AppRun {
     shown: bool,
     /// There is a head.
     answered: bool,
+    /// The body of the request, while it may be made once more.
+    kept: Option<RequestBody>,
     /// The app has said END.
     complete: bool,
     /// The app has said FREE: the link is not ours any more.
@@ -128,19 +130,25 @@ impl AppRun {
             began: cx.now,
             shown: false,
             answered: false,
+            kept: None,
             complete: false,
             free: false,
         })
     }
 
-    /// Whose unit it has.
-    pub(in crate::worker) fn app(&self) -> usize {
-        self.unit.app
-    }
-
     /// Whether it has not begun, as far as is known here.
     pub(in crate::worker) fn lies_ahead(&self) -> bool {
         !self.runs
+    }
+
+    /// Has the body of the request be kept until there is a head.
+    pub(in crate::worker) fn keep(&mut self, body: RequestBody) {
+        self.kept = Some(body);
+    }
+
+    /// That body, and where it was.
+    pub(in crate::worker) fn take_back(&mut self) -> Option<(Unit, RequestBody)> {
+        Some((self.unit, self.kept.take()?))
     }
 
     /// When the app has taken long, or too long; `None` once its response is complete.
@@ -259,6 +267,7 @@ impl AppRun {
                 match event {
                     Event::Head { head, body } => {
                         self.answered = true;
+                        self.kept = None;
                         return Ok(Advance::Head(head, body));
                     }
                     Event::Body(bytes) => {
