@@ -1,9 +1,11 @@
 //! The queue of an app: how long it is, what is told of the wait in it, and who comes back to it.
 
 use crate::harness::{
-    Connection, Gate, Reply, SOON, Server, Setup, get, holds, noise, sha256, virtualenv, wait_until,
+    Connection, Gate, Reply, SOON, Server, Setup, Upstream, get, holds, noise, sha256, virtualenv, wait_until,
 };
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -220,6 +222,43 @@ fn who_waits_in_vain_has_waited_too() {
     assert!(line["queue_time"].as_f64().unwrap() >= 0.2, "{line}");
     gate.open();
     assert_eq!(holder.reply("GET").unwrap().text(), "hold");
+}
+
+#[test]
+fn who_waits_for_a_server_of_an_upstream_is_in_the_log_too() {
+    let (let_go, gate) = channel();
+    let gate = Mutex::new(gate);
+    let upstream = Upstream::start(move |received, stream| {
+        if received.line.contains("/hold") {
+            gate.lock().unwrap().recv().unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").is_ok()
+    });
+    let server = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    log: (access: (path: "{{dir}}/access.log", format: Json)),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Proxy("one"))])],
+    upstreams: {{"one": (servers: [(address: "{}", max_connections: 1)], queue: 1)}},"#,
+        upstream.address
+    ))
+    .start();
+    let mut holder = Connection::open(server.address).unwrap();
+    holder.send("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    wait_until(SOON, "it is there", || holds(upstream.received().len() == 1, upstream.received()));
+    let replies = ask(server.address, 2);
+    assert_eq!(replies.recv_timeout(SOON).unwrap().status, 503);
+    let_go.send(()).unwrap();
+    assert_eq!(replies.recv_timeout(SOON).unwrap().status, 200);
+    assert_eq!(holder.reply("GET").unwrap().text(), "hello");
+    for line in logged(&server, "/", 3) {
+        let waited = line["queue_time"].as_f64();
+        match (line["target"].as_str().unwrap(), line["status"].as_u64().unwrap()) {
+            ("/hold", 200) => assert_eq!(waited, Some(0.0), "{line}"),
+            (_, 200) => assert!(waited > Some(0.0), "{line}"),
+            (_, status) => assert_eq!((status, waited), (503, None), "{line}"),
+        }
+    }
 }
 
 // ---- when it came -------------------------------------------------------------------------------------------------------
