@@ -193,11 +193,6 @@ impl RequestSpool {
 }
 
 impl RequestBody {
-    /// Of a request without one.
-    pub(super) fn none(store: &Store) -> Self {
-        Self::Memory { bytes: Vec::new(), _share: store.budget.share() }
-    }
-
     /// Its length in bytes.
     pub(super) fn len(&self) -> u64 {
         match self {
