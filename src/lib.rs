@@ -110,6 +110,8 @@
 //! | beat | the word in which a worker says which turn it runs; the heartbeat finds those that hang |
 //! | complaint | what a worker says against an app process; in `config`: what is wrong with a value |
 //! | frame | one message between a worker, or the master, and an app process |
+//! | ahead | of a request: sent to a unit that still runs another; called back: taken out of there before it began |
+//! | pace | of a pool: how long its requests took lately |
 //!
 //! Of upstreams (`balance`):
 //!
