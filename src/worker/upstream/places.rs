@@ -288,7 +288,7 @@ impl Context {
         }
         loop {
             let random = self.draw(upstream);
-            let Self { config, servers, roster, now, runnable, .. } = self;
+            let Self { config, servers, roster, now, next, .. } = self;
             let (Some(group), Some(settings)) = (servers.group(upstream), config.upstream(upstream)) else {
                 return;
             };
@@ -319,7 +319,7 @@ impl Context {
             group.waiting.line.remove(at);
             group.waiting.granted.insert(owner, granted);
             group.publish(*roster);
-            runnable.push_back(owner);
+            next.push_back(owner);
         }
         if let Some(row) = poke.filter(|_| self.has_room(upstream)) {
             self.poke(row);

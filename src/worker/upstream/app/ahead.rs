@@ -23,6 +23,8 @@ pub(in crate::worker) struct Ahead {
     granted: usize,
     /// So many more may go ahead although requests of other workers wait longer.
     spare: usize,
+    /// The request before them that was found late while something waited to be read: the worker may be late itself.
+    doubted: Option<u32>,
 }
 
 /// One of them, by its number on the stream.
@@ -108,7 +110,7 @@ impl Context {
     pub(super) fn take_room_ahead(&mut self, unit: Unit, owner: Owner) -> Option<Key> {
         let key = self.stream_of(unit)?;
         let Link { peer: Peer::Unit(link), .. } = self.links.get_mut(key)? else { return None };
-        link.ahead.granted -= 1;
+        link.ahead.granted = link.ahead.granted.checked_sub(1)?;
         if link.response.is_none() {
             self.links.lend(key, owner);
         }
@@ -119,7 +121,9 @@ impl Context {
     pub(super) fn leave_room_ahead(&mut self, unit: Unit) {
         let Some(key) = self.stream_of(unit) else { return };
         let Some(Link { peer: Peer::Unit(link), .. }) = self.links.get_mut(key) else { return };
-        link.ahead.granted -= 1;
+        // None: the stream that it was granted for is lost, and the unit with it.
+        let Some(granted) = link.ahead.granted.checked_sub(1) else { return };
+        link.ahead.granted = granted;
         if !link.is_awaited() {
             self.free_unit(unit);
         }
@@ -199,6 +203,10 @@ impl Context {
             let Peer::Unit(unit) = &mut link.peer else { continue };
             any |= unit.ahead.len() > 0;
             if unit.ahead.sent.is_empty() || self.now.since(unit.began) < PATIENCE {
+                continue;
+            }
+            let runs = unit.response.as_ref().map(gateway::app::Response::stream);
+            if link.endpoint.readable() && std::mem::replace(&mut unit.ahead.doubted, runs) != runs {
                 continue;
             }
             for (stream, owner) in unit.ahead.take_all() {
