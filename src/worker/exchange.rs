@@ -568,16 +568,11 @@ impl Exchange {
     /// The client has gone, or the request is refused: gives up what runs for it, without hurting the app.
     pub(super) fn cancel(&mut self, drive: &mut Drive<'_>) {
         let Drive { owner, cx, .. } = drive;
+        self.waits_no_more(cx.now);
         match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Queued { app, .. } => {
-                cx.leave_queue(app, *owner);
-                self.count_wait(false, cx.now);
-            }
+            Step::Queued { app, .. } => cx.leave_queue(app, *owner),
             Step::App(mut run) => run.cancel(cx),
-            Step::Proxy(mut run) => {
-                run.cancel(cx);
-                self.count_wait(false, cx.now);
-            }
+            Step::Proxy(mut run) => run.cancel(cx),
             Step::Tunnel(run) => run.close(cx),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}

@@ -199,7 +199,7 @@ impl Worker {
                 Timer::Links => cx.expire_links(),
                 Timer::Places => cx.look_for_places(),
                 Timer::Wants => cx.want_again(),
-                Timer::Ahead => cx.call_back(),
+                Timer::Ahead => cx.look_ahead_now(),
                 Timer::Checks => cx.check_servers(),
                 Timer::Check(key) => cx.end_check(key),
                 Timer::Unit(key) => cx.unit_timer(key),
@@ -244,6 +244,7 @@ impl Worker {
             self.run_client(key);
         }
         self.run_next();
+        self.cx.call_back();
         self.run_handshakes();
     }
 

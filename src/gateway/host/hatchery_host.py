@@ -448,8 +448,8 @@ class Stream:
         """Reads no more than HELLO, so that what follows is seen by the unit's own poll."""
         wanted = HEADER_SIZE + HELLO_PAYLOAD.size
         try:
-            data, *descriptors, _ = self.socket.recvmsg(wanted - len(self.data), ANCILLARY, MSG_DONTWAIT)
-            self.take_in(*descriptors)
+            data, ancillary, state, _ = self.socket.recvmsg(wanted - len(self.data), ANCILLARY, MSG_DONTWAIT)
+            self.take_in(ancillary, state)
         except BlockingIOError:
             return
         except OSError:
@@ -495,10 +495,10 @@ class Stream:
             sys.stderr.write("a request body did not arrive: too many open files in the app\n")
             self.descriptors.append(-1)  # in its place
 
-    def fill(self, flags=0):
+    def fill(self, how=0):
         """Reads once, and cuts what has come into frames."""
         try:
-            data, ancillary, state, _ = self.socket.recvmsg(RECEIVE, ANCILLARY, flags)
+            data, ancillary, state, _ = self.socket.recvmsg(RECEIVE, ANCILLARY, how)
         except BlockingIOError:
             return
         except OSError:
@@ -733,7 +733,11 @@ class Stream:
             try:
                 close()
             except BaseException as error:
+                if host.is_copy:
+                    end_copy(error, environ)
                 report(error, environ, " in close()")
+            if host.is_copy:
+                end_copy(None, environ)
             ended, now = now, monotonic()
             if early or now - ended >= AT_ONCE:
                 host.closes = wary(host.closes, now - ended)

@@ -27,7 +27,10 @@ impl Exchange {
                 self.count_wait(true, cx.now);
             }
             Ask::Full => self.fail(Fault::Full, drive),
-            Ask::Failed { retry } => self.fail_with(Fault::Unavailable, "", Some(retry), drive),
+            Ask::Failed { retry } => {
+                self.waits_no_more(cx.now);
+                self.fail_with(Fault::Unavailable, "", Some(retry), drive);
+            }
         }
     }
 
@@ -98,6 +101,13 @@ impl Exchange {
                 self.waits = None;
             }
             _ => {}
+        }
+    }
+
+    /// If it waits it does no more.
+    pub(super) fn waits_no_more(&mut self, now: Time) {
+        if self.waits.is_some() {
+            self.count_wait(false, now);
         }
     }
 

@@ -64,8 +64,9 @@ pub(in crate::worker) struct Apps {
     queues: Vec<AppQueue>,
     /// A timer will ask for processes once more.
     asks_again: bool,
-    /// A timer will look whether requests lie behind a slow one.
+    /// A timer will look whether requests lie behind a slow one; it has fired.
     looks_ahead: bool,
+    calls_back: bool,
 }
 
 struct AppQueue {
@@ -121,15 +122,15 @@ pub(in crate::worker) struct Asks {
 pub(in crate::worker) enum Grant {
     /// A unit that is free for it.
     Unit(Lease),
-    /// Room behind the requests that this unit runs.
-    Ahead(Lease),
+    /// Room behind the request that this unit runs, over this link.
+    Ahead(Lease, Key),
 }
 
 impl Grant {
     /// The unit.
     pub(in crate::worker) fn lease(self) -> Lease {
         match self {
-            Self::Unit(lease) | Self::Ahead(lease) => lease,
+            Self::Unit(lease) | Self::Ahead(lease, _) => lease,
         }
     }
 }
@@ -170,6 +171,7 @@ impl Apps {
             queues: config.apps.iter().enumerate().map(queue).collect(),
             asks_again: false,
             looks_ahead: false,
+            calls_back: false,
         }
     }
 }
@@ -265,7 +267,7 @@ impl Context {
         }
         match self.take_grant(app, owner) {
             Some(Grant::Unit(lease)) => self.free_unit(Unit { app, lease }),
-            Some(Grant::Ahead(lease)) => self.leave_room_ahead(Unit { app, lease }),
+            Some(Grant::Ahead(lease, key)) => self.leave_room_ahead(Unit { app, lease }, key),
             None => {}
         }
         self.pump_queue(app);
@@ -295,7 +297,7 @@ impl Context {
             queue.published = true;
             let grant = match board.wait(queue.pool, since) {
                 Some(lease) => Grant::Unit(lease),
-                None if ahead && let Some(lease) = self.room_ahead(app, since) => Grant::Ahead(lease),
+                None if ahead && let Some(grant) = self.room_ahead(app, since) => grant,
                 None => return,
             };
             let Some(queue) = self.apps.queues.get_mut(app) else { return };
@@ -412,10 +414,11 @@ impl Context {
         if let Some(key) = open {
             if let Some(link) = self.links.lend(key, owner)
                 && !link.is_spoilt(&mut self.keyring, &mut self.scratch)
+                && let Peer::Unit(link) = &mut link.peer
+                // Else somebody has written over the claim.
+                && !link.is_awaited()
             {
-                if let Peer::Unit(link) = &mut link.peer {
-                    link.ahead = Ahead::new();
-                }
+                link.ahead = Ahead::default();
                 return Ok(key);
             }
             self.drop_stream(key, unit);
@@ -439,7 +442,8 @@ impl Context {
             until: self.now,
             armed: false,
             told: false,
-            ahead: Ahead::new(),
+            ahead: Ahead::default(),
+            tells_time: false,
         }));
         let key = self.links.add(endpoint, None, peer, Some(owner), &self.poll)?;
         if let Some(link) = self.links.get_mut(key) {
@@ -533,8 +537,10 @@ impl Context {
     /// Nobody waits any more for the response that still comes over a link: its host is to ask the app for no more of it.
     fn cancel_request(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
-        if let Peer::Unit(unit_link) = &link.peer {
-            let stream = unit_link.stream;
+        if let Peer::Unit(unit_link) = &link.peer
+            && let Some(response) = &unit_link.response
+        {
+            let stream = response.stream();
             link.out.encode(|out| gateway::app::cancel(stream, out));
         }
     }
@@ -590,6 +596,7 @@ impl Context {
         let Peer::Unit(unit_link) = &mut link.peer else { return };
         let unit = unit_link.unit;
         let took = unit_link.response.as_ref().and_then(gateway::app::Response::took);
+        unit_link.tells_time |= took.is_some();
         let told = std::mem::take(&mut unit_link.told);
         self.links.let_go(key);
         if told {
@@ -665,9 +672,7 @@ fn finish_unwanted(
     now: Time,
     closed: Time,
 ) -> Result<Unwanted, Stranger> {
-    if link.write().is_err() {
-        return Ok(Unwanted::Broken);
-    }
+    link.write_or_read();
     let Peer::Unit(unit) = &mut link.peer else { return Ok(Unwanted::Broken) };
     let UnitLink { response: Some(response), arrivals, until, .. } = &mut **unit else {
         return Ok(Unwanted::Free);

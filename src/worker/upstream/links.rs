@@ -1,6 +1,7 @@
 //! Links: stream sockets to apps and upstream servers. A link that serves an exchange names it as its owner, and its
 //! events drive the owner's client. A loose link is either idle (any byte or end of file from the other side ends it)
-//! or an app's that still finishes a request nobody waits for.
+//! or an app's that still finishes a request nobody waits for, or whose next request is about to be sent by who was granted room
+//! there.
 
 use crate::buf::Queue;
 use crate::dispatch::board::Lease;
@@ -112,6 +113,8 @@ pub(in crate::worker) struct UnitLink {
     pub(in crate::worker) told: bool,
     /// What lies behind that request.
     pub(in crate::worker) ahead: Ahead,
+    /// The host has said how long a request took.
+    pub(in crate::worker) tells_time: bool,
 }
 
 impl Links {
@@ -176,7 +179,7 @@ impl Links {
         std::mem::take(&mut self.kept)
     }
 
-    /// Lends an idle link to an exchange.
+    /// Lends a link to an exchange: one that is idle, or over which its request runs now.
     pub(in crate::worker) fn lend(&mut self, key: Key, owner: Owner) -> Option<&mut Link> {
         let link = self.slab.get_mut(key)?;
         link.owner = Some(owner);
@@ -333,6 +336,23 @@ impl Link {
             self.endpoint.shut();
             unit.arrivals.close(self.endpoint.into_socket());
         }
+    }
+
+    /// The same for a stream to an app; `false` if nothing can be written any more. What the host has said before may still
+    /// be there to be read, and its end tells what is true.
+    pub(in crate::worker) fn write_or_read(&mut self) -> bool {
+        let written = self.write().is_ok();
+        if !written {
+            self.abandon_output();
+            self.endpoint.note(Readiness { read: true, ..Readiness::default() });
+        }
+        written
+    }
+
+    /// What was to be written is not.
+    pub(in crate::worker) fn abandon_output(&mut self) {
+        self.out.clear();
+        self.attach = None;
     }
 
     /// It is the end of the turn.

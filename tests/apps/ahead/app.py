@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import time
 import urllib.parse
 
@@ -12,9 +13,18 @@ REQUEST, CANCEL = 4, 7
 HEADER = 12
 
 
+def is_socket(descriptor):
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
 def unread():
     """Types of the frames in the sockets of this process, which stay there."""
     for name in os.listdir("/proc/self/fd"):
+        if not is_socket(int(name)):
+            continue
         try:
             with socket.socket(fileno=os.dup(int(name))) as one:
                 data = one.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -45,9 +55,30 @@ def hold(ahead, cancels, until):
         time.sleep(0.001)
 
 
+def stream(name, start_response):
+    """Without end, until it is closed, which it tells; the first part says what lies here."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    try:
+        deadline = time.monotonic() + 0.3
+        there = lie()
+        while not there["ahead"] and time.monotonic() < deadline:
+            there = lie()
+        yield json.dumps(there).encode() + b"\n"
+        while True:
+            yield b"."
+            time.sleep(0.001)
+    finally:
+        with open(os.environ["MARKS"], "a") as marks:
+            marks.write(name + "\n")
+
+
 def application(environ, start_response):
     query = dict(urllib.parse.parse_qsl(environ["QUERY_STRING"]))
-    answer = {"pid": os.getpid(), "method": environ["REQUEST_METHOD"]}
+    answer = {"pid": os.getpid(), "method": environ["REQUEST_METHOD"], "mark": query.get("mark")}
+    if "stream" in query:
+        return stream(query["stream"], start_response)
+    if "sleep" in query:
+        time.sleep(float(query["sleep"]))
     if "mark" in query:
         with open(os.environ["MARKS"], "a") as marks:
             marks.write(query["mark"] + "\n")

@@ -267,7 +267,7 @@ import socket, struct
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     response = start_response.__self__
-    response.stream.send(response.head_frame())
+    response.stream.socket.sendall(response.head_frame())
     response.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
     empty = struct.pack("<IBBHI", 0, 5, 0, 0, response.number) * 400000
     while True:

@@ -99,7 +99,7 @@ def application(environ, start_response):
     to, number = response.stream.socket, response.number
     worker = struct.unpack("3i", to.getsockopt(SOL, socket.SO_PEERCRED, 12))[0]
     if path.startswith("/file/"):
-        response.stream.send(response.head_frame())
+        response.stream.socket.sendall(response.head_frame())
         file = tempfile.TemporaryFile()
         file.write(b"12345")
         file.flush()
@@ -148,7 +148,7 @@ def application(environ, start_response):
     elif path == "/linger":
         give_away(worker, to, frame(9, number, b"103 Early Hints\0"), stubborn())
     elif path == "/later":  # with the last frame, when nobody looks at the answer any more
-        response.stream.send(response.head_frame() + frame(5, number, b"12345"))
+        response.stream.socket.sendall(response.head_frame() + frame(5, number, b"12345"))
         give_away(worker, to, frame(6, number, b"") + frame(11, number, b""), stubborn())
         response.stream.dead = True
         return []

@@ -1,7 +1,7 @@
 //! Requests that are sent to a unit while it still runs another: they lie behind that one and are answered in their order.
 //! When that is done and what may be sent so: `docs/decisions/0027-look-ahead.md`; how many: [`crate::dispatch::ahead`].
 
-use crate::dispatch::ahead::MOST;
+use super::Grant;
 use crate::dispatch::board::Lease;
 use crate::gateway;
 use crate::slab::Key;
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// When a request runs longer than this, those behind it are called back.
-const PATIENCE: Duration = Duration::from_millis(5);
+const LATE: Duration = Duration::from_millis(5);
 
 /// What lies behind the request that runs in a unit.
 #[derive(Debug, Default)]
@@ -21,10 +21,8 @@ pub(in crate::worker) struct Ahead {
     sent: VecDeque<Sent>,
     /// Room that exchanges were granted which have not been driven since.
     granted: usize,
-    /// So many more may go ahead although requests of other workers wait longer.
-    spare: usize,
-    /// The request before them that was found late while something waited to be read: the worker may be late itself.
-    doubted: Option<u32>,
+    /// So many have gone ahead since the unit was claimed although requests of other workers waited longer.
+    overtaking: usize,
 }
 
 /// One of them, by its number on the stream.
@@ -46,17 +44,22 @@ pub(in crate::worker) enum Whereabouts {
 }
 
 impl Ahead {
-    /// Of a unit that was claimed just now.
-    pub(super) fn new() -> Self {
-        Self { spare: MOST, ..Self::default() }
-    }
-
     pub(super) fn push(&mut self, stream: u32, owner: Owner) {
         self.sent.push_back(Sent { stream, owner: Some(owner) });
     }
 
     fn len(&self) -> usize {
         self.sent.len() + self.granted
+    }
+
+    /// How many were sent behind the request that runs, called back or not.
+    pub(super) fn sent_behind(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// Whether anybody waits for them.
+    fn is_awaited(&self) -> bool {
+        self.granted > 0 || self.sent.iter().any(|sent| sent.owner.is_some())
     }
 
     fn sent(&mut self, stream: u32) -> Option<&mut Sent> {
@@ -79,7 +82,7 @@ impl UnitLink {
 
 impl Context {
     /// Room behind what runs in a unit of this worker, the one with the fewest there, for a request that came at `since`.
-    pub(super) fn room_ahead(&mut self, app: usize, since: Time) -> Option<Lease> {
+    pub(super) fn room_ahead(&mut self, app: usize, since: Time) -> Option<Grant> {
         let queue = self.apps.queues.get(app)?;
         let (board, pool, now) = (self.board, queue.pool, self.now);
         let depth = queue.pace.depth(board.slow_at(pool), now);
@@ -92,48 +95,47 @@ impl Context {
             let Some(Link { peer: Peer::Unit(unit), .. }) = self.links.get_mut(*key) else { continue };
             let behind = unit.ahead.len();
             let has_room = behind < depth && best.is_none_or(|(fewest, ..)| behind < fewest);
-            let may = unit.response.is_some() && (is_oldest || unit.ahead.spare > 0);
-            if has_room && may && now.since(unit.began) < PATIENCE && board.keeps(*lease) {
+            let may = unit.response.is_some() && (is_oldest || unit.ahead.overtaking < depth);
+            // A host that does not say how long it took knows nothing of this either.
+            if has_room && may && unit.tells_time && now.since(unit.began) < LATE && board.keeps(*lease) {
                 best = Some((behind, *lease, *key));
             }
         }
         let (_, lease, key) = best?;
         if let Some(Link { peer: Peer::Unit(unit), .. }) = self.links.get_mut(key) {
             unit.ahead.granted += 1;
-            unit.ahead.spare -= usize::from(!is_oldest);
+            unit.ahead.overtaking += usize::from(!is_oldest);
         }
         self.look_ahead();
-        Some(lease)
+        Some(Grant::Ahead(lease, key))
     }
 
-    /// The stream to a unit behind whose requests an exchange was granted room; `None` if that is lost.
-    pub(super) fn take_room_ahead(&mut self, unit: Unit, owner: Owner) -> Option<Key> {
-        let key = self.stream_of(unit)?;
-        let Link { peer: Peer::Unit(link), .. } = self.links.get_mut(key)? else { return None };
-        link.ahead.granted = link.ahead.granted.checked_sub(1)?;
-        if link.response.is_none() {
+    /// An exchange takes the room that it was granted; `None` if the stream is lost.
+    pub(super) fn take_room_ahead(&mut self, unit: Unit, key: Key, owner: Owner) -> Option<Key> {
+        if self.granted_on(unit, key)?.response.is_none() {
             self.links.lend(key, owner);
         }
         Some(key)
     }
 
     /// The exchange does without it.
-    pub(super) fn leave_room_ahead(&mut self, unit: Unit) {
-        let Some(key) = self.stream_of(unit) else { return };
-        let Some(Link { peer: Peer::Unit(link), .. }) = self.links.get_mut(key) else { return };
-        // None: the stream that it was granted for is lost, and the unit with it.
-        let Some(granted) = link.ahead.granted.checked_sub(1) else { return };
-        link.ahead.granted = granted;
-        if !link.is_awaited() {
+    pub(super) fn leave_room_ahead(&mut self, unit: Unit, key: Key) {
+        if self.granted_on(unit, key).is_some_and(|link| !link.is_awaited()) {
             self.free_unit(unit);
         }
     }
 
-    fn stream_of(&self, unit: Unit) -> Option<Key> {
-        self.apps.queues.get(unit.app)?.streams.get(&unit.lease).copied()
+    /// Takes back what was granted on a stream; `None` if that is lost, and the unit with it.
+    fn granted_on(&mut self, unit: Unit, key: Key) -> Option<&mut UnitLink> {
+        let stream = self.apps.queues.get(unit.app)?.streams.get(&unit.lease);
+        stream.filter(|stream| **stream == key)?;
+        let Link { peer: Peer::Unit(link), .. } = self.links.get_mut(key)? else { return None };
+        link.ahead.granted = link.ahead.granted.checked_sub(1)?;
+        Some(link)
     }
 
-    /// The request that ran over a link is over: the one behind it runs. Whether the unit is still in use.
+    /// The request that ran over a link is over: the one behind it runs. Whether the unit is still in use. If nobody waits for
+    /// the next, it is read here, and the one behind that may begin: no deeper than requests lie there.
     pub(super) fn run_next(&mut self, key: Key) -> bool {
         let now = self.now;
         let Some(Link { peer: Peer::Unit(link), .. }) = self.links.get_mut(key) else { return false };
@@ -157,13 +159,22 @@ impl Context {
 
     /// Where a request is that was sent ahead.
     pub(super) fn whereabouts(&mut self, key: Key, stream: u32) -> Whereabouts {
-        let Some(Link { peer: Peer::Unit(link), .. }) = self.links.get_mut(key) else {
-            return Whereabouts::Back;
-        };
+        let Some(link) = self.links.get_mut(key) else { return Whereabouts::Back };
+        let is_loose = link.is_loose();
+        let Peer::Unit(link) = &mut link.peer else { return Whereabouts::Back };
         match &link.response {
-            Some(response) if response.stream() == stream => Whereabouts::Runs,
+            // If it was called back before it ran, the link is nobody's.
+            Some(response) if response.stream() == stream && !is_loose => Whereabouts::Runs,
             _ if link.ahead.sent(stream).is_some() => Whereabouts::Behind,
             _ => Whereabouts::Back,
+        }
+    }
+
+    /// How many requests were sent behind the one that runs: it may be over, and its answer kept in the host.
+    pub(super) fn sent_behind(&mut self, key: Key) -> usize {
+        match self.links.get_mut(key) {
+            Some(Link { peer: Peer::Unit(link), .. }) => link.ahead.sent_behind(),
+            _ => 0,
         }
     }
 
@@ -180,7 +191,9 @@ impl Context {
 
     /// The stream is lost: what lies behind comes back.
     pub(super) fn give_back_ahead(&mut self, key: Key) {
-        let Some(Link { peer: Peer::Unit(unit), .. }) = self.links.get_mut(key) else { return };
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.abandon_output();
+        let Peer::Unit(unit) = &mut link.peer else { return };
         let back = unit.ahead.take_all();
         unit.ahead = Ahead::default();
         self.next.extend(back.into_iter().map(|(_, owner)| owner));
@@ -189,24 +202,32 @@ impl Context {
     /// Sees to it that somebody looks whether requests lie behind one that is slow.
     fn look_ahead(&mut self) {
         if !std::mem::replace(&mut self.apps.looks_ahead, true) {
-            self.timers.insert(self.now.after(PATIENCE), Timer::Ahead);
+            self.timers.insert(self.now.after(LATE), Timer::Ahead);
         }
     }
 
-    /// Calls requests back that lie behind one that is slow all of a sudden: they wait for any unit again.
+    /// It is time to look.
+    pub(in crate::worker) fn look_ahead_now(&mut self) {
+        self.apps.calls_back = true;
+    }
+
+    /// Calls requests back that lie behind one that is slow all of a sudden: they wait for any unit again. At the end of a turn:
+    /// what has been answered by then was read.
     pub(in crate::worker) fn call_back(&mut self) {
+        if !std::mem::take(&mut self.apps.calls_back) {
+            return;
+        }
         self.apps.looks_ahead = false;
         let streams = self.apps.queues.iter().flat_map(|queue| queue.streams.values().copied());
         let mut any = false;
         for key in streams.collect::<Vec<_>>() {
             let Some(link) = self.links.get_mut(key) else { continue };
             let Peer::Unit(unit) = &mut link.peer else { continue };
-            any |= unit.ahead.len() > 0;
-            if unit.ahead.sent.is_empty() || self.now.since(unit.began) < PATIENCE {
+            if !unit.ahead.is_awaited() {
                 continue;
             }
-            let runs = unit.response.as_ref().map(gateway::app::Response::stream);
-            if link.endpoint.readable() && std::mem::replace(&mut unit.ahead.doubted, runs) != runs {
+            any = true;
+            if self.now.since(unit.began) < LATE {
                 continue;
             }
             for (stream, owner) in unit.ahead.take_all() {
@@ -225,16 +246,15 @@ impl Context {
         for key in self.links.take_kept() {
             let Some(link) = self.links.get_mut(key) else { continue };
             link.release();
-            if link.write().is_ok() {
+            if link.write_or_read() {
                 link.await_room(key, &self.poll);
             } else {
-                // Whoever reads it finds that out.
                 self.drive_link(key);
             }
         }
     }
 
-    /// Has the owner of a link look at it, in the next turn.
+    /// Has whom a link concerns look at it, in the next turn.
     fn drive_link(&mut self, key: Key) {
         match self.links.owner(key) {
             Some(owner) => self.runnable.push_back(owner),

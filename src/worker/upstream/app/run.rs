@@ -94,9 +94,9 @@ impl AppRun {
         let unit = Unit { app, lease: grant.lease() };
         let stream = match grant {
             Grant::Unit(_) => cx.stream_to(unit, *owner),
-            Grant::Ahead(_) => {
+            Grant::Ahead(_, key) => {
                 let lost = || Unsent::Gone(io::ErrorKind::NotConnected.into());
-                Ok(cx.take_room_ahead(unit, *owner).ok_or_else(lost)?)
+                Ok(cx.take_room_ahead(unit, key, *owner).ok_or_else(lost)?)
             }
         };
         let key = match stream {
@@ -205,7 +205,9 @@ impl AppRun {
         }
         if !self.complete && self.deadline <= cx.now {
             // Before the end of the stream, which may end the request, too.
-            let reason = format!("{} ran into the time-out of {:?}", line(), self.timeout);
+            let behind = cx.sent_behind(self.link);
+            let others = if behind > 0 { format!(", or one of {behind} behind it,") } else { String::new() };
+            let reason = format!("{}{others} ran into the time-out of {:?}", line(), self.timeout);
             cx.complain(self.unit, Complaint::Late, reason);
             self.give_up(cx);
             return Advance::Broken(if self.answered { Fault::Stalled } else { Fault::Silent });
@@ -251,7 +253,7 @@ impl AppRun {
         let mut progress = false;
         for _ in 0..READS {
             let Some(link) = cx.links.get_mut(self.link) else { return Err(Fault::Closed.into()) };
-            progress |= link.write().map_err(|_| Fault::Closed)?;
+            link.write_or_read();
             link.await_room(self.link, &cx.poll);
             let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
             let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else {
@@ -325,10 +327,12 @@ impl AppRun {
 
     /// Where the request is. Once it runs, its time begins.
     fn look(&mut self, config: &Config, cx: &mut Context) -> Whereabouts {
+        let mut whereabouts =
+            if self.free { Whereabouts::Runs } else { cx.whereabouts(self.link, self.stream) };
         if self.runs {
+            debug_assert_eq!(whereabouts, Whereabouts::Runs, "it reads the answer to another request");
             return Whereabouts::Runs;
         }
-        let mut whereabouts = cx.whereabouts(self.link, self.stream);
         match whereabouts {
             Whereabouts::Runs => {
                 let app = config.apps.get(self.unit.app);
