@@ -23,6 +23,7 @@ from errno import EPIPE
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
 from os import pipe, read, write
+from resource import RUSAGE_THREAD, getrusage
 from select import EPOLLIN, EPOLLOUT, POLLHUP, POLLIN, epoll, poll
 from time import monotonic
 
@@ -48,6 +49,7 @@ LONGEST = 1 << 30  # of one frame
 LONGEST_TIME = 4294  # seconds that FREE can tell in microseconds
 MOST_MICROS = (1 << 32) - 1
 AT_ONCE = 0.0002  # seconds that an answer is kept, to be sent with others; a page or close() that takes longer is slow
+DOUBTFUL = 10_000  # requests after a slow one in which it is looked whose time one takes
 WAIT = 0.00002  # seconds that a client may wait for pages of others on average: about what a send costs
 MOST_WARY = 10_000  # pages, or close()s
 TURN = 0.01  # seconds after which other streams have their turn
@@ -182,6 +184,15 @@ def end_copy(error, environ):
         code = 1
     flush()
     os._exit((code or 0) & 255)
+
+
+def own_time(took, before):
+    """How much of `took` an app had by itself: on a busy machine the kernel gives the processor to others meanwhile, which makes
+    no page slow. All of it, if it has waited for anything since `before`, which getrusage(2) has said."""
+    after = getrusage(RUSAGE_THREAD)
+    if after.ru_nvcsw != before.ru_nvcsw:
+        return took
+    return min(took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def wary(left, took):
@@ -409,7 +420,7 @@ class Stream:
     __slots__ = (
         *("host", "socket", "answers", "poll", "ready", "row", "unit", "dead"),
         *("data", "frames", "descriptors", "bodies", "number", "unwanted", "cancelled", "yielded"),
-        *("out", "size", "now", "due"),
+        *("out", "size", "now", "due", "usage"),
     )
 
     def __init__(self, host, connection, poll, ready):
@@ -430,6 +441,7 @@ class Stream:
         self.size = 0
         self.now = 0  # when the last request was over
         self.due = NEVER  # when what is kept must be sent
+        self.usage = None  # what this thread had used before the requests that are kept, where that is looked at
         self.watch(poll, ready, self.on_hello)
 
     def watch(self, poll, ready, action):
@@ -614,9 +626,11 @@ class Stream:
         else:
             self.fill()
         until = None
+        self.usage = getrusage(RUSAGE_THREAD) if host.doubts else None
         while frames and not self.dead:
             if self.now >= self.due:  # those that lie there have waited, and somebody may have left
                 self.flush()
+                self.usage = getrusage(RUSAGE_THREAD) if host.doubts else None
                 if self.answers is None and not self.dead:
                     self.fill(MSG_DONTWAIT)
                 if self.dead:
@@ -746,6 +760,12 @@ class Stream:
             host.tell(WORN, COUNT.pack(host.enough))
         self.now = now
         took = now - began
+        if took >= AT_ONCE:
+            if self.usage is not None:
+                took = own_time(took, self.usage)
+            host.doubts = DOUBTFUL
+        elif host.doubts:
+            host.doubts -= 1
         micros = int(took * 1_000_000) if took < LONGEST_TIME else MOST_MICROS
         if early:
             self.out.append(FREED.pack(FREE_SIZE, FREE, 0, 0, number, micros))
@@ -790,6 +810,7 @@ class Host:
         self.asked = set()  # row and unit: the master wants FREE once no such request runs
         self.pages = 0  # before how many answers are not kept, since they were slow of late
         self.closes = 1  # the same of close(), of which nothing is known yet
+        self.doubts = 0  # for how many requests it is looked whose time they take
         self.pipes = ()
         self.is_copy = False  # the app has forked it
         self.poll = epoll()
@@ -882,6 +903,8 @@ class Host:
         for lock in over:
             if not self.orphaned:  # else nobody waits for what still runs
                 lock.acquire()
+        for stream in list(self.streams):  # what lies there is for other processes, before what the app does at its end
+            close(stream.socket, stream.descriptors)
         self.tell_lingering()
 
     def tell_lingering(self):

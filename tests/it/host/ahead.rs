@@ -1,10 +1,12 @@
 //! Requests that lie there before those ahead of them are over, and what is sent together.
 
-use super::harness::{Ask, Host, get};
+use super::harness::{Ask, Host, get, python};
 use hatchery::control::frame::{Frame, Kind};
+use hatchery::gateway::app::HOST_PROGRAM;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 
 const ABORT: u8 = 4;
 
@@ -381,4 +383,30 @@ fn a_process_that_dies_has_sent_what_was_due() {
     let mut worker = host.connect(0, 0);
     worker.send_all(&[get("/hello"), get("/close_everything")]);
     in_order(&worker.frames(Kind::Free, 1), 1, &[Some("hello")]);
+}
+
+/// What runs after the functions of the host are there.
+const OWN_TIME: &str = r#"
+from time import sleep, thread_time
+
+def measured(act):
+    before = getrusage(RUSAGE_THREAD)
+    act()
+    return own_time(10.0, before)
+
+def burn():
+    until = thread_time() + 0.02
+    while thread_time() < until:
+        pass
+
+assert any(measured(lambda: None) < 0.01 for _ in range(1000)), "none of it is its own"
+assert any(0.019 < measured(burn) < 10 for _ in range(100)), "what it has computed is"
+assert measured(lambda: sleep(0.001)) == 10.0, "what it has waited is"
+"#;
+
+#[test]
+fn time_that_the_kernel_gave_to_others_is_not_the_apps() {
+    let functions = HOST_PROGRAM.trim_end().strip_suffix("main()").unwrap();
+    let ran = Command::new(python()).args(["-c", &[functions, OWN_TIME].concat()]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
