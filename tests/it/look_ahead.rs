@@ -272,6 +272,23 @@ fn a_worker_that_is_late_gives_everybody_the_right_answer() {
 }
 
 #[test]
+fn two_workers_share_a_process_and_reloads_fail_no_request() {
+    let text = APP.replace("(processes: 1)", "(processes: 2)");
+    let text = text.replace("COUNT", "1").replace("THREADS", "1").replace("MOST", "0");
+    let server = Setup::new(&text).start();
+    let load = Load::start(server.address, 24, &["/fast"]);
+    for _ in 0..3 {
+        load.wait_for(500);
+        assert_eq!(server.command(&["reload"]).code, Some(0));
+    }
+    load.wait_for(500);
+    let served: Vec<u64> =
+        server.pool("worker").children.iter().filter_map(|worker| worker.requests).collect();
+    load.finish().assert_flawless();
+    assert!(served.len() >= 2 && served.iter().all(|served| *served > 0), "{served:?}");
+}
+
+#[test]
 fn processes_that_are_replaced_under_load_fail_no_request() {
     let text = APP.replace("COUNT", "2").replace("THREADS", "1").replace("MOST", "40");
     let server = Setup::new(&text).start();
