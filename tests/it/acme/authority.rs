@@ -113,19 +113,18 @@ impl Authority {
         let mut roots = RootCertStore::empty();
         roots.add(root.der().clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let client = builder.unwrap().with_root_certificates(roots).with_no_client_auth();
-        let listens = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let client = Arc::new(builder.unwrap().with_root_certificates(roots).with_no_client_auth());
         directory.write("cert.pem", own.pem());
         directory.write("key.pem", key.serialize_pem());
-        directory.write("pebble.json", configuration(options, listens));
-        let pebble = pebble(&directory, options);
-        wait_until(SOON, "pebble listens", || TcpStream::connect(listens).map_err(|error| error.to_string()));
+        let (pebble, listens) = std::iter::repeat_with(|| started(&directory, options, &client))
+            .find_map(|started| started)
+            .unwrap();
         let listener = TcpListener::bind(options.at).unwrap();
         let front = Arc::new(Front {
             hook: Mutex::new(Arc::new(Box::new(|_, _| None))),
             asked: Mutex::default(),
             server: Arc::new(server),
-            client: Arc::new(client),
+            client,
             pebble: listens,
         });
         let address = listener.local_addr().unwrap();
@@ -189,6 +188,27 @@ fn configuration(options: &Options, listens: SocketAddr) -> String {
 
 /// The key of the account `kid-1`.
 pub(crate) const BINDING: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+
+/// Starts pebble, up to its first handshake; `None` if somebody else has taken its port meanwhile.
+fn started(
+    directory: &Directory,
+    options: &Options,
+    client: &Arc<ClientConfig>,
+) -> Option<(Child, SocketAddr)> {
+    let listens = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    directory.write("pebble.json", configuration(options, listens));
+    let mut child = pebble(directory, options);
+    wait_until(SOON, "pebble listens", || {
+        if child.try_wait().unwrap().is_some() {
+            return Ok(None);
+        }
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut connection = ClientConnection::new(Arc::clone(client), name).unwrap();
+        let shaken = TcpStream::connect(listens).and_then(|mut stream| connection.complete_io(&mut stream));
+        shaken.map(|_| Some(())).map_err(|error| error.to_string())
+    })
+    .map(|()| (child, listens))
+}
 
 fn pebble(directory: &Directory, options: &Options) -> Child {
     let names = UdpSocket::bind("127.0.0.1:0").unwrap();
