@@ -13,20 +13,28 @@
 //! regular file, and none with any other frame. Only who asks for the master (`gateway::ready`) sends one with HELLO: a
 //! pipe over which the answer goes in place of the socket, a FILE without its descriptor.
 //!
+//! An ASGI process has one stream socket from each worker for all requests (`docs/decisions/0029-asgi.md`): unit 65535 in
+//! HELLO. There `stream` is a count in the upper and the unit in the lower sixteen bits. A unit runs one request at a time,
+//! but what has become a tunnel, a WebSocket after its ACCEPT or an event stream after its HEAD, gives its unit back while its stream
+//! lives on. Frames of different streams come in any order; what is said of an ASGI process holds for these sockets only.
+//!
 //! | type | direction | payload |
 //! |---|---|---|
 //! | HELLO 1 | worker → app | u32 protocol version, u16 row of the worker, u16 unit |
 //! | HELLO 1 | app → master | JSON: protocol version, Python version, pid |
-//! | READY 2 | app → master | empty |
+//! | READY 2 | app → master | the interface that the app speaks: `asgi`; empty or `wsgi` is WSGI |
 //! | FAILED 3 | app → master | UTF-8 text: what failed, with the traceback; exit 3 follows |
 //! | REQUEST 4 | worker → app | NUL-separated `name\0value\0…` pairs in latin-1; flag END: no body; flag FD: the body is the descriptor that comes along (read from offset 0, CONTENT_LENGTH bytes); neither: BODY frames and END follow |
+//! | REQUEST 4 | worker → ASGI | bytes with NUL after each: kind (`http`, `websocket`), version (`1.0`, `1.1`, `2`), method, scheme (`http`, `https`, `ws`, `wss`), path (percent-decoded, with the mount), raw path (as it came, without the query), query, mount (percent-decoded, or empty), host and port of the client (empty: not known), host and port of the server (of a Unix socket its path, and an empty port), request id, microseconds since 1970 when it came; then name and value of each field, names in lower case, in their order; flags as above, BODY and END follow at once |
 //! | BODY 5 | both | bytes |
 //! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: it broke off, or there is none |
 //! | CANCEL 7 | worker → app | nobody waits for the answer to that request any more: the host asks the app for no more of it, or does not call it if the request has not begun, and says END and FREE. Before the request and after FREE it means nothing |
-//! | CREDIT 8 | worker → app | reserved for ASGI |
-//! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length |
-//! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY |
-//! | FREE 11 | app → worker | u32 microseconds from the call of the app to the end of `close()`, 0 if it was not called; empty: a host of before does not say. The iterable is closed, the unit takes the next request; the last frame of an answer |
+//! | CANCEL 7 | worker → ASGI | the same, empty: the client has left; u8 1: it took too long. The host answers END with ABORT at once, if it has not said END; the task sees `http.disconnect` and is cancelled after a moment (u8 1: at once); FREE follows when it has ended. A loop that does not answer is held up |
+//! | CREDIT 8 | worker → ASGI | u32: so many bytes more of that answer may be sent, as payload of BODY, TEXT and BINARY; the first window is the setting WINDOW |
+//! | CREDIT 8 | ASGI → worker | u32: so many bytes of messages were taken; the worker sends at most [`WINDOW_IN`] bytes beyond what was credited. Parts of a message that is not whole are credited as they come, a whole one when the app has it |
+//! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length. ASGI: the status alone, as three digits; 103 is an interim one; flag TRAILERS (32): TRAILERS comes before END |
+//! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY; it takes nothing of a window |
+//! | FREE 11 | app → worker | u32 microseconds from the call of the app to the end of `close()`, 0 if it was not called; empty: a host of before does not say. The iterable is closed, the unit takes the next request; the last frame of an answer. ASGI: from the call of the app to the end of its task |
 //! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE or ASK asked and there is none |
 //! | STACKS 12 | reserved | |
 //! | LEAVE 13 | master → app | no request is claimed any more: run atexit and exit 0 |
@@ -42,6 +50,11 @@
 //! | ASK 22 | master → app | u16 row, u16 unit: answered with one FREE for that unit, as soon as no request of that worker runs there |
 //! | LINGERS 23 | app → master | UTF-8 text: names of the threads that the end of the process waits for, with NUL between; once, after LEAVE, if there are any |
 //! | TROUBLE 24 | app or template → master | UTF-8 text, for the log: what will make its requests fail, though it serves; at most once, before READY |
+//! | ACCEPT 25 | ASGI → worker | NUL-terminated subprotocol, may be empty, then `name\0value\0…`: the WebSocket is accepted. What refuses it is HEAD, BODY and END in its place |
+//! | TEXT 26, BINARY 27 | both, ASGI | a message of a WebSocket; flag MORE (16): it goes on in the next frame of that type and stream. The text is UTF-8 as a whole |
+//! | CLOSE 28 | worker → ASGI | u16 code, UTF-8 reason: the WebSocket has ended (1005: the client gave no code, 1006: it was lost); END answers it, unless END or CLOSE was said |
+//! | CLOSE 28 | ASGI → worker | u16 code, UTF-8 reason: the app closes the WebSocket; END follows |
+//! | TRAILERS 29 | ASGI → worker | `name\0value\0…`: fields behind the body |
 //!
 //! From the master to a template (`preload: true`) frames go over a SOCK_SEQPACKET socket, a frame a packet, since
 //! descriptors go with them; the other way is shut. What is forked from the template says BORN over the copy of its pipe
@@ -68,6 +81,14 @@ pub const END: u8 = 1;
 pub const FD: u8 = 2;
 /// END: the response broke off.
 pub(crate) const ABORT: u8 = 4;
+/// TEXT, BINARY: the message goes on in the next frame of this type.
+pub const MORE: u8 = 16;
+/// HEAD: TRAILERS comes before END.
+pub const TRAILERS: u8 = 32;
+/// Bytes of messages that a worker sends to an ASGI process beyond those that were credited.
+pub const WINDOW_IN: usize = 64 * 1024;
+/// The unit in the HELLO of a stream to a whole ASGI process.
+pub const WHOLE: u16 = u16::MAX;
 /// Longest payload of a frame that is kept whole, that is of every type but BODY.
 pub(crate) const PAYLOAD: usize = 1 << 20;
 
@@ -100,6 +121,11 @@ pub enum Kind {
     Ask = 22,
     Lingers = 23,
     Trouble = 24,
+    Accept = 25,
+    Text = 26,
+    Binary = 27,
+    Close = 28,
+    Trailers = 29,
 }
 
 impl Kind {
@@ -131,6 +157,11 @@ impl Kind {
             22 => Self::Ask,
             23 => Self::Lingers,
             24 => Self::Trouble,
+            25 => Self::Accept,
+            26 => Self::Text,
+            27 => Self::Binary,
+            28 => Self::Close,
+            29 => Self::Trailers,
             _ => return None,
         })
     }
@@ -154,7 +185,7 @@ pub struct Header {
     pub(crate) length: u32,
     /// Type.
     pub kind: Kind,
-    /// [`END`], [`FD`], [`ABORT`]; of a HEAD also LENGTH, which is not read.
+    /// [`END`], [`FD`], [`ABORT`], [`MORE`], [`TRAILERS`]; of a HEAD also LENGTH, which is not read.
     pub flags: u8,
     /// Number of the request on its stream socket; 0 towards the master.
     pub stream: u32,
