@@ -6,8 +6,10 @@
 //! it was received.
 
 mod frames;
+mod websocket;
 
 pub use frames::frames;
+pub use websocket::websocket;
 
 use crate::config::{self, Source};
 use crate::gateway::fastcgi::Scripts;
@@ -30,7 +32,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("head", head),
     ("packet", packet),
     ("chunked", chunked),
@@ -44,6 +46,7 @@ pub const TARGETS: [Target; 13] = [
     ("proxied", proxied),
     ("frames", frames),
     ("back", back),
+    ("websocket", websocket),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.
@@ -207,6 +210,7 @@ fn judge_trailers(trailers: &Fields) {
 
 /// What must hold of a request that was accepted, wherever it goes next.
 fn judge_request(request: &Request) {
+    websocket::judge_request(request);
     let head = &request.head;
     let version = match head.version() {
         // By a front server, which may know of no host.

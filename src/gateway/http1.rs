@@ -133,7 +133,8 @@ pub(crate) fn takes_trailers(request: &Request<'_>) -> bool {
     request.shown.trailers && request.head.version() != Version::Http10 && request.head.all("te").any(asks)
 }
 
-fn says_upgrade<'a>(mut connection: impl Iterator<Item = &'a [u8]>) -> bool {
+/// Whether a connection is to go on in another protocol (RFC 9110 §7.8).
+pub(super) fn says_upgrade<'a>(mut connection: impl Iterator<Item = &'a [u8]>) -> bool {
     connection.any(|value| tokens(value).any(|option| option.eq_ignore_ascii_case(b"upgrade")))
 }
 
@@ -215,7 +216,7 @@ pub(crate) const HOP_BY_HOP: Names = Names::new(&[
 const OPTIONS: Names = Names::new(&["close", "keep-alive", "upgrade"]);
 
 /// What our own connection writes into every response.
-const OURS: Names = Names::new(&["date", "server"]);
+pub(super) const OURS: Names = Names::new(&["date", "server"]);
 
 /// Request fields that are written anew, or answered here; and `Proxy`, which CGI turns into HTTP_PROXY (httpoxy).
 const REQUEST_ONLY: Names = Names::new(&[

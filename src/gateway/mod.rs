@@ -1,6 +1,6 @@
 //! The client side of the protocols spoken to upstreams and apps: one small codec each. Pure: bytes in, events out.
 //! A codec never retries and never gives up by time; it says what came, and [`Client`] decides with the table of
-//! [`crate::http::fault`].
+//! [`crate::http::fault`]. Of WebSocket it is the server's side: a client speaks it with us, and the app has its messages.
 
 pub mod app;
 mod back;

@@ -118,3 +118,8 @@ fn frames() {
         try_all(&name, &bytes, fuzzing::frames);
     }
 }
+
+#[test]
+fn websocket() {
+    replay("websocket", 30);
+}

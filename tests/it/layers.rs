@@ -136,7 +136,10 @@ const PLACED: &[(&str, &[&str])] = &[
         &["worker/transport/", "config/certificate", "helper/client.rs", "master/acme/chain.rs"],
     ),
     ("rustls_native_certs", &["config/certificate"]),
-    ("ring", &["worker/transport/", "config/certificate.rs", "master/sticky.rs", "gateway/websocket.rs"]),
+    (
+        "ring",
+        &["worker/transport/", "config/certificate.rs", "master/sticky.rs", "gateway/websocket/handshake.rs"],
+    ),
     ("rcgen", &["worker/transport/", "master/self_signed.rs", "helper/acme.rs"]),
     (
         "x509_cert",
