@@ -13,7 +13,7 @@ import time
 
 from . import chart, install, machine, processes, report, servers
 
-CASES = ["static", "proxy", "failover", "tls", "h2", "wsgi", "load", "reload", "memory", "wake", "reading"]
+CASES = ["static", "proxy", "failover", "tls", "h2", "wsgi", "asgi", "cgi", "load", "reload", "memory", "wake", "reading"]
 REPOSITORY = servers.BENCHES.parent
 
 
@@ -85,7 +85,7 @@ def arguments():
     parser.add_argument("--output", type=pathlib.Path, help="directory for the pages and charts")
     parser.add_argument("--hatchery", type=binary, metavar="BINARY", help="measure this binary instead of building one")
     parser.add_argument("--before", type=binary, metavar="BINARY",
-                        help="measure this older binary too, as `before`; static, proxy, wsgi and load do, the other cases ignore it")
+                        help="measure this older binary too, as `before`; static, proxy, wsgi, asgi, cgi and load do, the other cases ignore it")
     options = parser.parse_args()
     options.peers = None if options.peers is None else [name for name in options.peers.split(",") if name]
     options.wanted = {}

@@ -14,10 +14,13 @@ PACKAGES = {
     "wrk": ("wrk", None), "nginx": ("nginx", "nginx"), "h2o": ("h2o", "h2o"), "lighttpd": ("lighttpd", "lighttpd"),
     "haproxy": ("haproxy", "haproxy"), "caddy": ("caddy", "caddy"), "h2load": ("nghttp2-client", None),
     "uwsgi": ("uwsgi-core uwsgi-plugin-python3", None), "valgrind": ("valgrind", None),
+    "apache2": ("apache2", "apache2"),
+    # What the program of CGI is compiled with.
+    "cc": ("gcc libc6-dev", None),
     # What bjoern is compiled with.
     "libev": ("libev-dev python3-dev gcc", None),
 }
-PYTHON = ["Django>=4.2,<6", "gunicorn", "granian", "bjoern"]
+PYTHON = ["Django>=4.2,<6", "gunicorn", "granian", "bjoern", "uvicorn", "uvloop", "httptools", "websockets"]
 # The newest Python that is there: what is on PyPI of caddysnake for older ones is an old caddysnake.
 SNAKE, SNAKES = ["Django>=4.2,<6", "caddysnake"], ["python3.14", "python3.13", "python3.12"]
 

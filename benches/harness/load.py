@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 from .processes import CLIENT_CORES, Process
 
@@ -71,6 +72,32 @@ class Trickle:
             return json.loads(self.log.read_text())
         except ValueError:
             raise SystemExit("slow clients failed:\n" + self.log.read_text())
+
+
+class Idle:
+    """WebSockets that stay open and idle, until their counts are asked for."""
+
+    def __init__(self, server, path, log, count):
+        self.log = log
+        log.write_text("")
+        argv = [sys.executable, str(HERE / "rest.py"), str(server.port), path, str(count)]
+        self.process = Process(argv, CLIENT_CORES, log=log)
+
+    def opened(self, seconds):
+        """Whether all could be opened."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.process.alive():
+            if "OPEN" in self.log.read_text():
+                return True
+            time.sleep(0.05)
+        return False
+
+    def counts(self):
+        self.process.stop(patience=10.0)
+        try:
+            return json.loads(self.log.read_text().replace("OPEN", ""))
+        except ValueError:
+            raise OSError(self.log.read_text().strip() or "its clients said nothing")
 
 
 class Steady:

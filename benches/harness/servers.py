@@ -56,13 +56,14 @@ PROGRAMS = {
     "h2o": ("h2o", ["-c", "@CONF@"], ["-v"]),
     "lighttpd": ("lighttpd", ["-D", "-f", "@CONF@"], ["-v"]),
     "haproxy": ("haproxy", ["-db", "-f", "@CONF@"], ["-v"]),
+    "apache2": ("apache2", ["-D", "FOREGROUND", "-f", "@CONF@"], ["-v"]),
     "caddy": ("caddy", ["run", "--config", "@CONF@", "--adapter", "caddyfile"], ["version"]),
     "hatchery": ("hatchery", ["run", "-c", "@CONF@"], ["--version"]),
     "before": ("before", ["run", "-c", "@CONF@"], ["--version"]),
     "uwsgi": ("uwsgi", ["--ini", "@CONF@"], ["--version"]),
 }
 FILES = {"nginx": "nginx.conf", "h2o": "h2o.yaml", "lighttpd": "lighttpd.conf", "haproxy": "haproxy.cfg",
-         "caddy": "Caddyfile", "hatchery": "hatchery.ron", "before": "hatchery.ron", "uwsgi": "uwsgi.ini"}
+         "apache2": "apache2.conf", "caddy": "Caddyfile", "hatchery": "hatchery.ron", "before": "hatchery.ron", "uwsgi": "uwsgi.ini"}
 
 
 def find(place, name):

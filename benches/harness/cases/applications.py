@@ -53,9 +53,9 @@ def shop(bench, path="/"):
     return App("config.wsgi", directory, environment, path)
 
 
-def installed(bench, label):
+def installed(bench, label, stacks=STACKS):
     """Whether all programs of a stack are there; remembers their versions."""
-    for name in STACKS.get(label, [label]):
+    for name in stacks.get(label, [label]):
         if name in SILENT:
             python = (bench.place.snake if name == "caddysnake" else bench.place.venv) / "bin/python"
             done = subprocess.run([str(python), "-c", "import {}, platform, importlib.metadata as m; print({})".format(name, SILENT[name])],
@@ -77,10 +77,10 @@ def start_all(bench, labels, app, **more):
     return [one for one in (start(bench, label, app, **more) for label in labels if installed(bench, label)) if one]
 
 
-def wanted(bench, labels):
+def wanted(bench, labels, stacks=STACKS):
     """Our own, and those of the peers that were asked for: --peers names a stack, or one of its programs."""
     peers = bench.options.peers
-    return bench.ours() + [one for one in labels if peers is None or set(peers) & {one, STACKS[one][-1]}]
+    return bench.ours() + [one for one in labels if peers is None or set(peers) & {one, stacks[one][-1]}]
 
 
 def app_processes(server):
