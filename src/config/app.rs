@@ -3,11 +3,13 @@
 use super::host::Host;
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
+use super::proxy::ACCELS;
 use super::read::{commands, env, paths};
 use super::ready::Ready;
 use super::resources;
 use super::upstream::Upstream;
 use super::walk::{By, Choice, Section, Walk};
+use crate::gateway::accel::Accel;
 use crate::supervisor::{Processes, Upkeep};
 use crate::sys::resources::Resources;
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ pub struct App {
     pub resources: Resources,
     /// A response is taken from the app into this much memory, then into a file, then the app waits.
     pub response_buffer: ResponseBuffer,
+    /// What is done if a response says who is to answer in its place.
+    pub accel: Accel,
 }
 
 /// What stays of a preloaded app while none of its processes runs.
@@ -108,6 +112,7 @@ impl Default for App {
             user: None,
             resources: Resources::default(),
             response_buffer: ResponseBuffer::default(),
+            accel: Accel::default(),
         }
     }
 }
@@ -163,6 +168,7 @@ impl Section for App {
         keys.key("user", &mut self.user);
         resources::walk(&mut self.resources, keys);
         keys.key("response_buffer", &mut self.response_buffer);
+        keys.key("x_accel", &mut Choice(&mut self.accel, &ACCELS, &[]));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

@@ -53,8 +53,8 @@ impl Section for Location {
             "root" | "index" | "cache" | "alias" | "fallback" | "listing" | "precompressed" | "types"
             | "dotfiles" | "symlinks" | "symlinks_to" | "try_files" => "Files(root: \"…\", …)",
             "mount" | "app" => "App(name: \"…\", mount: \"…\")",
-            "strip" | "intercept_errors" | "request_headers" | "response_headers" | "early_hints"
-            | "trailers" => "Proxy(name: \"…\", …)",
+            "strip" | "x_accel" | "intercept_errors" | "request_headers" | "response_headers"
+            | "early_hints" | "trailers" => "Proxy(name: \"…\", …)",
             "status" | "body" | "content_type" => "Respond(status: …, body: \"…\")",
             _ => return None,
         };
@@ -67,6 +67,7 @@ impl Section for Location {
         keys.need("to", "App(\"shop\")", &mut to);
         (self.handler, self.fallback) = (Rc::new(to.handler), to.fallback);
         keys.key("max_body", &mut self.policies.max_body);
+        keys.key("internal", &mut self.policies.internal);
         let mut probe = self.policies.asleep_200.then_some(Probe);
         keys.key("probe", &mut probe);
         self.policies.asleep_200 = probe.is_some();

@@ -4,6 +4,7 @@ use super::located::{Given, Node, Report};
 use super::names::{self, Named};
 use super::problem::Complaint;
 use super::walk::{By, Choice, Form, Section, Walk};
+use crate::gateway::accel::Accel;
 use crate::http::{Changes, location, target};
 
 /// See the module.
@@ -29,10 +30,15 @@ pub(crate) struct Proxy {
     pub(crate) early_hints: bool,
     /// So do trailers of responses, if it says that it takes them; and those of its requests reach the upstream.
     pub(crate) trailers: bool,
+    /// What is done if a response says who is to answer in its place.
+    pub(crate) accel: Accel,
 }
 
 /// As it is written.
 const BUFFERING: [(&str, bool); 2] = [("On", true), ("Off", false)];
+
+pub(super) const ACCELS: [(&str, Accel); 3] =
+    [("Follow", Accel::Follow), ("Pass", Accel::Pass), ("Ignore", Accel::Ignore)];
 
 /// No upstream yet.
 const NONE: usize = usize::MAX;
@@ -50,6 +56,7 @@ impl Default for Proxy {
             intercept_errors: false,
             early_hints: true,
             trailers: false,
+            accel: Accel::default(),
         }
     }
 }
@@ -70,6 +77,7 @@ impl Section for Proxy {
         keys.key("intercept_errors", &mut self.intercept_errors);
         keys.key("early_hints", &mut self.early_hints);
         keys.key("trailers", &mut self.trailers);
+        keys.key("x_accel", &mut Choice(&mut self.accel, &ACCELS, &[]));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

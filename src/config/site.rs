@@ -45,7 +45,8 @@ pub struct Site {
 }
 
 /// Policies of a site unless it says otherwise.
-pub(crate) const DEFAULT_POLICIES: Policies = Policies { max_body: Some(20 << 20), asleep_200: false };
+pub(crate) const DEFAULT_POLICIES: Policies =
+    Policies { max_body: Some(20 << 20), asleep_200: false, internal: false };
 
 /// A site, with the places of its names and addresses.
 #[derive(Clone, Default)]

@@ -2,6 +2,7 @@
 //! A codec never retries and never gives up by time; it says what came, and [`Client`] decides with the table of
 //! [`crate::http::fault`]. Of WebSocket it is the server's side: a client speaks it with us, and the app has its messages.
 
+pub mod accel;
 pub mod app;
 mod back;
 mod cgi;

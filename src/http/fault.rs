@@ -20,6 +20,8 @@
 //! | `Overdue` | upstream | 504 | never | error |
 //! | `Overlong` | upstream | 504 | never | info |
 //! | `Idle`, `Drained` | upstream, us | 504, 503 | never | debug: a tunnel that ends so is in the access log |
+//! | `Misled`, `Unsendable` | upstream | 502 | never | error |
+//! | `Circle` | upstream | 500 | never | error |
 //! | `Crowded` | upstream | 503 | never: waiting was tried already, or is not wanted | warn |
 //! | `Nobody` | upstream | 503 | never | error |
 //! | `Unresolved` | upstream | 503 | never: waiting was tried already, or the answer is known | warn |
@@ -86,6 +88,12 @@ pub enum Fault {
     Unhealthy,
     /// Bytes follow the response.
     Excess,
+    /// It leads to a place that is none of this site.
+    Misled,
+    /// It was led from place to place too often.
+    Circle,
+    /// It wants a file to be sent that it may not have sent.
+    Unsendable,
     /// The wait for a unit of the app was too long.
     Busy,
     /// Too many wait for a unit of the app.
@@ -252,6 +260,13 @@ impl Fault {
                 upstream(502, R::Never, "wrong-length", "the body is not as long as its Content-Length")
             }
             Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
+            Self::Misled => {
+                upstream(502, R::Never, "misled", "X-Accel-Redirect leads to no place of the site")
+            }
+            Self::Circle => upstream(500, R::Never, "circle", "led from place to place without end"),
+            Self::Unsendable => {
+                upstream(502, R::Never, "unsendable", "X-Sendfile names what is not to be sent")
+            }
             Self::Crowded => waited("crowded", "every server has max_connections requests"),
             Self::Nobody => upstream(503, R::Never, "no-server", "no server takes requests"),
             Self::Unresolved => waited("unresolved", "the names of its servers lead to no address"),
@@ -393,6 +408,9 @@ mod tests {
             (Fault::Failed, Upstream, 500, Never, Debug),
             (Fault::WrongLength, Upstream, 502, Never, Error),
             (Fault::Excess, Upstream, 502, Never, Error),
+            (Fault::Misled, Upstream, 502, Never, Error),
+            (Fault::Circle, Upstream, 500, Never, Error),
+            (Fault::Unsendable, Upstream, 502, Never, Error),
             (Fault::Stalled, Upstream, 504, Never, Error),
             (Fault::Overlong, Upstream, 504, Never, Info),
             (Fault::Crowded, Upstream, 503, Never, Warn),

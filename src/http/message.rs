@@ -1,5 +1,6 @@
 //! Heads of requests and responses (RFC 9110 §6, RFC 9112 §3, §4), independent of the protocol version on the wire.
 
+use super::fields::Names;
 use super::{Fields, Span};
 
 /// A request method (RFC 9110 §9). `Other` is any token we give no meaning to; its text stays in the head.
@@ -152,6 +153,29 @@ impl Status {
     }
 }
 
+/// Fields of a request that tell of its body, or go with it, and what it may go on as.
+const OF_BODY: Names = Names::new(&[
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-type",
+    "expect",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+]);
+/// Preconditions and ranges (RFC 9110 §13.1, §14.2).
+const CONDITIONS: Names = Names::new(&[
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "range",
+]);
+
 /// A parsed request head: the bytes as received and where its parts are.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
@@ -221,6 +245,25 @@ impl RequestHead {
     /// Name and value of every field, in order.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(name, value)| (name.of(&self.raw), value.of(&self.raw)))
+    }
+
+    /// The head of a GET for another target, of a HEAD where this is one: without what tells of a body or of another protocol
+    /// to go on in, and without preconditions and ranges that were meant for the effect of another method.
+    #[must_use]
+    pub(crate) fn led_to(&self, target: &[u8]) -> Self {
+        let method: &[u8] = if self.method == Method::Head { b"HEAD" } else { b"GET" };
+        let mut raw = Vec::with_capacity(self.raw.len() + target.len());
+        let mut put = |bytes: &[u8]| {
+            let start = raw.len() as u32;
+            raw.extend_from_slice(bytes);
+            Span { start, end: raw.len() as u32 }
+        };
+        let (method_span, target) = (put(method), put(target));
+        let reads = matches!(self.method, Method::Get | Method::Head);
+        let passes = |name: &[u8]| !OF_BODY.has(name) && (reads || !CONDITIONS.has(name));
+        let fields = self.fields().filter(|(name, _)| passes(name));
+        let fields = fields.map(|(name, value)| (put(name), put(value))).collect();
+        Self::new(raw, method_span, target, self.version, fields)
     }
 
     /// How many bytes the head had on the wire.

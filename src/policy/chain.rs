@@ -3,6 +3,7 @@
 //! | rule | answers |
 //! |---|---|
 //! | host | 421, if the host belongs to no site |
+//! | internal | 404, if the location is `internal` and nobody of the site has led there |
 //! | body | 413, if a body is announced that is longer than `max_body`; the protocol bounds what is not announced |
 //! | probe | 200, if the app sleeps and is not to be woken for this |
 
@@ -14,6 +15,8 @@ use crate::http::fault::Refusal;
 pub struct Asked<'a> {
     /// Its host belongs to a site.
     pub has_site: bool,
+    /// Whoever was asked first has led there.
+    pub is_led: bool,
     /// The body that it announces.
     pub body: BodyLength,
     /// Whether an app answers it that sleeps.
@@ -42,7 +45,7 @@ pub enum Answer {
 
 type Rule = fn(&Policies, &Asked<'_>) -> Verdict;
 
-const RULES: [Rule; 3] = [host, body, probe];
+const RULES: [Rule; 4] = [host, internal, body, probe];
 
 /// What comes of a request where these policies hold.
 #[must_use]
@@ -58,6 +61,10 @@ pub fn judge(policies: &Policies, asked: &Asked<'_>) -> Verdict {
 
 fn host(_: &Policies, asked: &Asked<'_>) -> Verdict {
     if asked.has_site { Verdict::Continue } else { Verdict::Respond(Answer::Page(421)) }
+}
+
+fn internal(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    if policies.internal && !asked.is_led { Verdict::Respond(Answer::Page(404)) } else { Verdict::Continue }
 }
 
 fn body(policies: &Policies, asked: &Asked<'_>) -> Verdict {
@@ -81,10 +88,10 @@ fn probe(policies: &Policies, asked: &Asked<'_>) -> Verdict {
 mod tests {
     use super::*;
 
-    const PROBED: Policies = Policies { max_body: Some(4), asleep_200: true };
+    const PROBED: Policies = Policies { max_body: Some(4), asleep_200: true, internal: false };
 
     fn judged(policies: Policies, has_site: bool, body: BodyLength, asleep: bool) -> Verdict {
-        judge(&policies, &Asked { has_site, body, is_asleep: &|| asleep })
+        judge(&policies, &Asked { has_site, is_led: false, body, is_asleep: &|| asleep })
     }
 
     #[track_caller]
@@ -109,14 +116,29 @@ mod tests {
         assert_eq!(judged(PROBED, false, BodyLength::Known(5), true), Verdict::Respond(Answer::Page(421)));
         refused(judge(
             &PROBED,
-            &Asked { has_site: true, body: BodyLength::Known(5), is_asleep: &|| panic!("asked") },
+            &Asked {
+                has_site: true,
+                is_led: false,
+                body: BodyLength::Known(5),
+                is_asleep: &|| panic!("asked"),
+            },
         ));
     }
 
     #[test]
+    fn an_internal_place_is_nowhere_unless_one_is_led_there() {
+        let hidden = Policies { internal: true, ..PROBED };
+        let judged =
+            |is_led, body| judge(&hidden, &Asked { has_site: true, is_led, body, is_asleep: &|| false });
+        assert_eq!(judged(false, BodyLength::Known(5)), Verdict::Respond(Answer::Page(404)));
+        assert_eq!(judged(true, BodyLength::None), Verdict::Continue);
+    }
+
+    #[test]
     fn whether_an_app_sleeps_is_asked_only_where_it_matters() {
-        let plain = Policies { max_body: Some(4), asleep_200: false };
-        let asked = Asked { has_site: true, body: BodyLength::None, is_asleep: &|| panic!("asked") };
+        let plain = Policies { max_body: Some(4), ..Policies::default() };
+        let asked =
+            Asked { has_site: true, is_led: false, body: BodyLength::None, is_asleep: &|| panic!("asked") };
         assert_eq!(judge(&plain, &asked), Verdict::Continue);
     }
 }

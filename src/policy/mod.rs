@@ -11,6 +11,8 @@ pub struct Policies {
     pub max_body: Option<u64>,
     /// While the app sleeps, 200 is the answer, and it sleeps on. Of a location only.
     pub asleep_200: bool,
+    /// Only who was led there by an answer of the same site is answered, others 404. Of a location only.
+    pub internal: bool,
 }
 
 impl Policies {
@@ -47,12 +49,12 @@ mod tests {
 
     #[test]
     fn a_location_says_otherwise_than_its_site() {
-        let site = Policies { max_body: Some(5), asleep_200: false };
+        let site = Policies { max_body: Some(5), ..Policies::default() };
         assert_eq!(Policies::default().inherit(&site), site);
-        let own = Policies { max_body: Some(9), asleep_200: true };
+        let own = Policies { max_body: Some(9), asleep_200: true, internal: true };
         assert_eq!(own.inherit(&site), own);
         let probed = Policies { asleep_200: true, ..Policies::default() };
-        assert_eq!(probed.inherit(&site), Policies { max_body: Some(5), asleep_200: true });
+        assert_eq!(probed.inherit(&site), Policies { max_body: Some(5), ..probed });
         assert_eq!(site.inherit(&own), site, "a probe is of its location alone");
     }
 

@@ -14,6 +14,7 @@ mod admit;
 mod apps;
 mod faults;
 mod files;
+mod inside;
 mod proxied;
 mod respond;
 mod secure;
@@ -32,6 +33,7 @@ use super::upstream::{app, proxy};
 use crate::config::{Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
 use crate::dispatch::board::Lease;
 use crate::gateway;
+use crate::gateway::accel::Answerer;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
 use crate::http::target::{Host, Target};
@@ -96,6 +98,8 @@ pub(super) struct Exchange {
     returned: bool,
     /// The unit whose process has died with it: it is made once more.
     died: Option<Lease>,
+    /// Somebody has led to another place of the site.
+    led: Option<Box<inside::Led>>,
     /// Since when it waits for a unit, or for a server with room; how long it has waited for those that it has had.
     waits: Option<Time>,
     queued: Option<Duration>,
@@ -158,6 +162,7 @@ impl Exchange {
             unreached: 0,
             returned: false,
             died: None,
+            led: None,
             waits: None,
             queued: None,
             step: Step::Sent,
@@ -240,7 +245,7 @@ impl Exchange {
                 let spool = RequestSpool::new(in_frames, &drive.cx.store);
                 self.step = Step::Spooling { whom: Collector::App(*app), spool };
                 if body == BodyLength::None {
-                    self.on_body_end(drive);
+                    self.end_body(drive);
                 }
             }
             Handler::Proxy(_) => return self.start_upstream(body, drive),
@@ -364,6 +369,10 @@ impl Exchange {
 
     /// The next bytes of the request body.
     pub(super) fn on_body(&mut self, mut bytes: Vec<u8>, drive: &mut Drive<'_>) {
+        if self.is_led() {
+            // It was for the one who has led to another.
+            return;
+        }
         match &mut self.step {
             Step::Spooling { spool, .. } => {
                 if let Err(error) = spool.push(&mut bytes, &drive.cx.store) {
@@ -407,7 +416,7 @@ impl Exchange {
     pub(super) fn on_trailers(&mut self, mut trailers: Fields, drive: &mut Drive<'_>) {
         self.choose_trailers(&mut trailers, drive);
         match &mut self.step {
-            _ if trailers.is_empty() => {}
+            _ if trailers.is_empty() || self.led.is_some() => {}
             Step::Spooling { spool, .. } => spool.push_trailers(Box::new(trailers)),
             Step::Proxy(run) => run.push_trailers(Box::new(trailers)),
             Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Tunnel(_) | Step::Sent => {}
@@ -416,6 +425,13 @@ impl Exchange {
 
     /// The request body is complete.
     pub(super) fn on_body_end(&mut self, drive: &mut Drive<'_>) {
+        if !self.is_led() {
+            self.end_body(drive);
+        }
+    }
+
+    /// Whoever answers has all of the body that there is for it.
+    fn end_body(&mut self, drive: &mut Drive<'_>) {
         match std::mem::replace(&mut self.step, Step::Sent) {
             Step::Spooling { whom: Collector::App(app), spool } => {
                 self.ask_for_unit(app, spool.finish(), drive);
@@ -486,7 +502,7 @@ impl Exchange {
                         self.ask_for_unit(app, body, drive);
                         true
                     }
-                    None => self.take_advance(advance, drive),
+                    None => self.take_unit_advance(advance, drive),
                 }
             }
             Step::Proxy(run) => {
@@ -530,6 +546,15 @@ impl Exchange {
         true
     }
 
+    /// The same of a unit of an app.
+    fn take_unit_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
+        let Advance::Head(head, body) = advance else { return self.take_advance(advance, drive) };
+        match self.look_elsewhere(head, drive) {
+            Some(head) => self.take_advance(Advance::Head(head, body), drive),
+            None => true,
+        }
+    }
+
     fn take_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
         match advance {
             Advance::Wait => return false,
@@ -539,8 +564,9 @@ impl Exchange {
             }
             Advance::Progress => {}
             Advance::Interim(head) => self.pass_interim(head, drive),
-            Advance::Head(head, body) => {
+            Advance::Head(mut head, body) => {
                 self.answered = Some(drive.cx.now);
+                self.give_kept(&mut head, Answerer::Other);
                 drive.reply.head(&head, body, drive.cx);
             }
             Advance::Switched(mut head) => {
@@ -618,7 +644,9 @@ impl Exchange {
 
     /// Bytes that it keeps.
     pub(super) fn size(&self) -> usize {
-        size_of::<Self>() + self.request.as_ref().map_or(0, |request| request.head.wire_len())
+        size_of::<Self>()
+            + self.request.as_ref().map_or(0, |request| request.head.wire_len())
+            + self.head_of_client().filter(|_| self.is_led()).map_or(0, RequestHead::wire_len)
     }
 
     /// Whether it may go on once something was written to the client.

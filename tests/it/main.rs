@@ -60,6 +60,7 @@ mod rollback;
 mod sandbox;
 mod scaling;
 mod scgi;
+mod sent_files;
 mod static_files;
 mod supervise;
 mod systemd;

@@ -2,6 +2,7 @@
 
 use super::{Exchange, Served, Step};
 use crate::config::{Fallback, Files, Handler, Location};
+use crate::gateway::accel::Answerer;
 use crate::http::BodyLength;
 use crate::http::fault::Fault;
 use crate::timer::Time;
@@ -89,7 +90,8 @@ impl Exchange {
                     }
                 }
                 file::Answer::Ready(ready) => self.send_ready(ready, drive),
-                file::Answer::Send { head, body, segments } => {
+                file::Answer::Send { mut head, body, segments } => {
+                    self.give_kept(&mut head, Answerer::File);
                     drive.reply.head(&head, body, drive.cx);
                     segments.into_iter().for_each(|segment| drive.reply.send(segment));
                     self.finish(drive);
@@ -152,6 +154,7 @@ impl Exchange {
             falls_back: matches!(fallback, Fallback::Handler(_)),
             waits: sofar.tries >= TRIES,
             known: &sofar.known,
+            led: self.is_led().then(|| file::Led { content_type: self.kept_type() }),
         };
         let times = (drive.cx.now, drive.cx.wall);
         let answer = drive.cx.files.serve((site, location), files, &wanted, times);

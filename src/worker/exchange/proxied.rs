@@ -115,12 +115,7 @@ impl Exchange {
     }
 
     /// The head of an upstream's response, as the client is to see it.
-    pub(super) fn take_head(
-        &mut self,
-        mut head: ResponseHead,
-        body: BodyLength,
-        drive: &mut Drive<'_>,
-    ) -> bool {
+    pub(super) fn take_head(&mut self, head: ResponseHead, body: BodyLength, drive: &mut Drive<'_>) -> bool {
         if self.asks_tunnel() && matches!(head.status.0, 200..300) {
             self.cancel(drive);
             self.refuse(NO_TUNNEL, drive);
@@ -131,6 +126,8 @@ impl Exchange {
             self.answer_page_instead(head, drive);
             return true;
         }
+        let Some(mut head) = self.look_elsewhere(head, drive) else { return true };
+        let Some(proxy) = self.proxy(drive.config) else { return false };
         let upstream = drive.config.upstream(proxy.upstream);
         let limits = upstream.filter(|_| is_buffered(proxy, &head.fields));
         // One that is passed on has nothing wait but what is asked for.

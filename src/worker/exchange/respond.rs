@@ -4,12 +4,14 @@ use super::{Exchange, Request, Step};
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Config, Handler};
+use crate::gateway::accel::Answerer;
 use crate::http::{BodyLength, ResponseHead, Status};
 use crate::sys::clock;
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
 use crate::worker::handler::pages::Page;
 use crate::worker::id::RequestId;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 impl Exchange {
@@ -20,6 +22,11 @@ impl Exchange {
     }
 
     pub(super) fn answer(&mut self, head: &ResponseHead, body: Vec<u8>, drive: &mut Drive<'_>) {
+        let mut head = Cow::Borrowed(head);
+        if self.is_led() {
+            self.give_kept(head.to_mut(), Answerer::Other);
+        }
+        let head = &*head;
         let length =
             if head.status.forbids_body() { BodyLength::None } else { BodyLength::Known(body.len() as u64) };
         drive.reply.head(head, length, drive.cx);
@@ -31,6 +38,13 @@ impl Exchange {
 
     /// Answers with an error page.
     pub(super) fn answer_page(&mut self, status: u16, drive: &mut Drive<'_>) {
+        if self.is_led() {
+            return self.answer_page_with(&ResponseHead::new(status), drive);
+        }
+        self.send_page(status, drive);
+    }
+
+    fn send_page(&mut self, status: u16, drive: &mut Drive<'_>) {
         let page = self.page(status, drive.cx);
         drive.reply.prepared(page.prepared(), Some(page.body(self.id)), drive.cx);
         self.step = Step::Sent;
@@ -48,12 +62,14 @@ impl Exchange {
 
     /// Answers with an error page that also carries the fields of `extra`.
     pub(super) fn answer_page_with(&mut self, extra: &ResponseHead, drive: &mut Drive<'_>) {
+        let mut extra = extra.clone();
+        self.give_kept(&mut extra, Answerer::Other);
         if extra.fields.is_empty() {
-            return self.answer_page(extra.status.0, drive);
+            return self.send_page(extra.status.0, drive);
         }
         let page = self.page(extra.status.0, drive.cx);
         let body = page.body(self.id);
-        drive.reply.head(&page.head_with(extra), BodyLength::Known(body.len()), drive.cx);
+        drive.reply.head(&page.head_with(&extra), BodyLength::Known(body.len()), drive.cx);
         drive.reply.send(body);
         self.finish(drive);
     }
@@ -74,7 +90,7 @@ impl Exchange {
         }
         let config = Rc::clone(&cx.config);
         let (id, place, handler) = (self.id_text(), self.place(&config), self.answerer(&config));
-        let head = self.request.as_ref().map(|request| &request.head);
+        let head = self.head_of_client();
         let refused = self.refused.as_deref();
         let (method, target, version) = match (head, refused) {
             (Some(head), _) => (head.method_bytes(), head.target(), head.version().as_str()),

@@ -110,6 +110,15 @@ pub(crate) struct Request<'a> {
     pub(crate) waits: bool,
     /// What jobs have brought for it.
     pub(crate) known: &'a Known,
+    /// Whoever was asked has led here; the client knows nothing of this path.
+    pub(crate) led: Option<Led<'a>>,
+}
+
+/// What is said of a file by those who have led to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Led<'a> {
+    /// Its type, if they say it.
+    pub(crate) content_type: Option<&'a [u8]>,
 }
 
 /// What a static location answers.
@@ -324,7 +333,7 @@ impl Files {
         }
         let rest = trim_slashes(request.rest);
         if rest.is_empty() && !request.path.ends_with(b"/") {
-            return redirect(request);
+            return to_directory(request);
         }
         if request.encoded_slash {
             return Answer::Nothing("an encoded slash names no file");
@@ -387,7 +396,7 @@ fn answer_found(
             other_method(method)
         }
         Found::File(file) => answer(file, request, wall),
-        Found::Directory => redirect(request),
+        Found::Directory => to_directory(request),
         Found::Listing => match (request.known.take_listing(), &place.root) {
             (Some(made), _) => listing::answer(made, request),
             (None, Some(root)) => {
@@ -431,19 +440,25 @@ fn answer(file: Rc<File>, request: &Request<'_>, wall: Wall) -> Answer {
     let number = file.choose(request.head, asked.with_encodings);
     let Some(variant) = file.variants.get(number) else { return refuse(500, "no such variant") };
     let is_head = request.head.method() == Method::Head;
-    let plan = if asked.with_conditions {
-        variant.about.plan(&variant.etag, request.head, wall)
-    } else {
-        Plan::Whole
-    };
+    let about = variant.about_as(request.led.and_then(|led| led.content_type));
+    let plan =
+        if asked.with_conditions { about.plan(&variant.etag, request.head, wall) } else { Plan::Whole };
     match plan {
         Plan::Whole => {
             let body =
                 if is_head { Ok(None) } else { variant.segment(0, variant.metadata.size, request.waits) };
             match body {
+                Ok(body) if request.led.is_some() => Answer::Send {
+                    head: about.whole(wall),
+                    body: BodyLength::Known(about.size),
+                    segments: body.into_iter().collect(),
+                },
                 Ok(body) => Answer::Ready(Ready { file, variant: number, not_modified: false, body }),
                 Err(error) => unread(variant, &error),
             }
+        }
+        Plan::NotModified if request.led.is_some() => {
+            Answer::Send { head: about.not_modified(), body: BodyLength::None, segments: Vec::new() }
         }
         Plan::NotModified => Answer::Ready(Ready { file, variant: number, not_modified: true, body: None }),
         Plan::Part(head, range) => match variant.segment(range.first, range.len(), request.waits) {
@@ -454,12 +469,7 @@ fn answer(file: Rc<File>, request: &Request<'_>, wall: Wall) -> Answer {
             Err(error) => unread(variant, &error),
         },
         Plan::Parts(head, ranges) => {
-            let multipart = Multipart::new(
-                &ranges,
-                variant.about.size,
-                &variant.about.content_type,
-                [random(), random()],
-            );
+            let multipart = Multipart::new(&ranges, about.size, &about.content_type, [random(), random()]);
             send_parts(variant, head, multipart, request.waits)
                 .unwrap_or_else(|error| unread(variant, &error))
         }
@@ -481,6 +491,11 @@ fn send_parts(
     }
     segments.push(Segment::from(multipart.end));
     Ok(Answer::Send { head, body: BodyLength::Known(multipart.length), segments })
+}
+
+/// What is not to be found by the path of a directory without a slash at its end. Who was led there has another path.
+fn to_directory(request: &Request<'_>) -> Answer {
+    if request.led.is_some() { Answer::Nothing("a directory is no file") } else { redirect(request) }
 }
 
 /// To the same path with a slash at its end. The reference is relative (RFC 3986 §4.2), so that scheme, host and any

@@ -87,7 +87,13 @@ impl Page {
     #[must_use]
     pub(crate) fn head_with(&self, extra: &ResponseHead) -> ResponseHead {
         let mut head = self.head.clone();
-        extra.fields.iter().for_each(|(name, value)| head.fields.set(name, value));
+        for (name, value) in extra.fields.iter() {
+            if name.eq_ignore_ascii_case(b"set-cookie") {
+                head.fields.add(name, value);
+            } else {
+                head.fields.set(name, value);
+            }
+        }
         head
     }
 

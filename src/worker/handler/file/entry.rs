@@ -8,6 +8,7 @@ use crate::http::{RequestHead, ResponseHead};
 use crate::sys::file::{Metadata, read_at};
 use crate::sys::page_cache::read_if_cached;
 use crate::timer::{Time, Wall};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
@@ -119,6 +120,13 @@ impl Variant {
                 Segment::File { file: Rc::clone(file), offset, len, stamp: Some(self.metadata.stamp()) }
             }
         }))
+    }
+
+    /// What is known of it, with another type if one is said.
+    pub(super) fn about_as(&self, content_type: Option<&[u8]>) -> Cow<'_, About> {
+        let Some(content_type) = content_type else { return Cow::Borrowed(&self.about) };
+        let content_type = String::from_utf8_lossy(content_type).into_owned();
+        Cow::Owned(About { content_type, ..self.about.clone() })
     }
 
     /// The file, if it is not kept in memory.

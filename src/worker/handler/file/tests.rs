@@ -73,6 +73,7 @@ impl Place {
             falls_back: false,
             waits: true,
             known: &Known::default(),
+            led: None,
         };
         let mut store = self.store();
         let first = serve(&mut store, &self.settings, &request);
@@ -160,6 +161,7 @@ impl Store {
             falls_back: false,
             waits: true,
             known: &Known::default(),
+            led: None,
         };
         let answer = self.serve_at(settings, &request, now);
         (head_of(&answer).status.0, body(&answer))
@@ -365,6 +367,7 @@ fn a_redirect_points_to_no_other_host_and_into_no_field() {
         falls_back: false,
         waits: true,
         known: &Known::default(),
+        led: None,
     };
     let answer = serve(&mut place.store(), &place.settings, &request);
     assert_eq!(field(&answer, "location"), "dir/?a=%0D%0ASet-Cookie:%20x=1%FF&b=%0d");
@@ -428,6 +431,7 @@ fn nothing_outside_the_root_is_served() {
         falls_back: false,
         waits: true,
         known: &Known::default(),
+        led: None,
     };
     assert_eq!(head_of(&serve(&mut place.store(), &place.settings, &request)).status.0, 404);
 }
@@ -702,6 +706,7 @@ fn a_large_file_that_changes_is_not_what_its_segment_says() {
         falls_back: false,
         waits: true,
         known: &Known::default(),
+        led: None,
     };
     let Answer::Ready(mut ready) = store.serve_at(&place.settings, &request, at(0)) else {
         panic!("not whole")
@@ -783,6 +788,7 @@ fn what_is_on_disk_only_is_to_be_read_first() {
             falls_back: false,
             waits: false,
             known: &Known::default(),
+            led: None,
         };
         let mut store = place.store();
         store.0.cache = Cache::new(entries, memory);

@@ -1,0 +1,163 @@
+//! The part of an exchange in which another place of the same site answers in the stead of the one that was asked: for
+//! `X-Accel-Redirect` of an app or upstream, and for whatever else leads there.
+//!
+//! What is asked there is a GET, or a HEAD where the client's was one, without a body, and its policies are asked as those of
+//! any place. Only so is a location reached that is `internal`.
+
+use super::{Exchange, Step};
+use crate::config::{Config, Handler};
+use crate::gateway::accel::{self, Accel, Answerer, Elsewhere};
+use crate::http::fault::Fault;
+use crate::http::target::{self, Form, Target};
+use crate::http::{BodyLength, Fields, Method, RequestHead, ResponseHead};
+use crate::worker::drive::Drive;
+
+/// So often one request is led to another place at most.
+const HOPS: u8 = 10;
+
+/// So much of what leads nowhere is shown.
+const SHOWN: usize = 200;
+
+/// See the module.
+pub(super) struct Led {
+    /// How often.
+    hops: u8,
+    /// What the client has asked for.
+    first: RequestHead,
+    /// Fields for the answer, of those who did not give it.
+    kept: Fields,
+}
+
+impl Exchange {
+    /// Has whoever is at `place` of the same site answer: a path, and perhaps a query, as they stand in a URL. `kept`: fields
+    /// that the answer is to have ([`accel::give`]). What ran for the request so far has ended or was given up.
+    pub(super) fn lead_inside(&mut self, place: &[u8], kept: Fields, drive: &mut Drive<'_>) {
+        let Some(request) = &mut self.request else { return self.fail(Fault::Misled, drive) };
+        let hops = self.led.as_ref().map_or(0, |led| led.hops) + 1;
+        if hops > HOPS {
+            return self.fail_with(Fault::Circle, &shown(place), None, drive);
+        }
+        let (raw, target) = match within(&request.target, request.head.target(), place) {
+            Ok(found) => found,
+            Err(why) => {
+                let detail = format!("{}: {why}", shown(place));
+                return self.fail_with(Fault::Misled, &detail, None, drive);
+            }
+        };
+        let led_to = request.head.led_to(&raw);
+        let before = std::mem::replace(&mut request.head, led_to);
+        request.place =
+            request.site.and_then(|site| Some((site, drive.cx.table.location(site, target.path())?)));
+        request.target = target;
+        match &mut self.led {
+            Some(led) => (led.hops, led.kept) = (hops, kept),
+            None => self.led = Some(Box::new(Led { hops, first: before, kept })),
+        }
+        (self.unreached, self.returned, self.died) = (0, false, None);
+        self.step = Step::Sent;
+        self.handler = self.place(drive.config).map(|(_, location)| std::rc::Rc::clone(&location.handler));
+        self.admit(BodyLength::None, drive);
+    }
+
+    /// Does what a response of an app or upstream says of who is to answer in its place; the head, if it says nothing.
+    pub(super) fn look_elsewhere(
+        &mut self,
+        mut head: ResponseHead,
+        drive: &mut Drive<'_>,
+    ) -> Option<ResponseHead> {
+        let elsewhere = accel::take(&mut head.fields, self.accel(drive.config));
+        let Some(elsewhere) = elsewhere.filter(|_| !self.asks_tunnel()) else { return Some(head) };
+        self.answered = Some(drive.cx.now);
+        self.show_fields(&mut head.fields, drive);
+        match std::mem::replace(&mut self.step, Step::Sent) {
+            Step::App(mut run) => run.cancel(drive.cx),
+            Step::Proxy(mut run) => run.discard(drive.cx),
+            _ => {}
+        }
+        self.give_kept(&mut head, Answerer::Other);
+        accel::keep(&mut head.fields);
+        match elsewhere {
+            Elsewhere::Inside(place) => self.lead_inside(&accel::target(&place), head.fields, drive),
+            Elsewhere::File(path) => self.fail_with(Fault::Unsendable, &shown(&path), None, drive),
+        }
+        None
+    }
+
+    fn accel(&self, config: &Config) -> Accel {
+        match self.handler.as_deref() {
+            Some(Handler::App { app, .. }) => config.apps.get(*app).map(|app| app.accel).unwrap_or_default(),
+            Some(Handler::Proxy(proxy)) => proxy.accel,
+            _ => Accel::default(),
+        }
+    }
+
+    /// Gives an answer the fields of those who have led to it.
+    pub(super) fn give_kept(&self, head: &mut ResponseHead, answerer: Answerer) {
+        if let Some(led) = &self.led {
+            accel::give(&led.kept, head, answerer);
+        }
+    }
+
+    /// Whether somebody else has led to the one who answers.
+    pub(super) fn is_led(&self) -> bool {
+        self.led.is_some()
+    }
+
+    /// The Content-Type that those say who have led to a file.
+    pub(super) fn kept_type(&self) -> Option<&[u8]> {
+        self.led.as_ref()?.kept.get("content-type")
+    }
+
+    /// The head of the request as it came.
+    pub(super) fn head_of_client(&self) -> Option<&RequestHead> {
+        let now = self.request.as_ref().map(|request| &request.head);
+        self.led.as_ref().map(|led| &led.first).or(now)
+    }
+}
+
+/// What leads to a place, for the log.
+fn shown(place: &[u8]) -> String {
+    let cut = place.get(..SHOWN).unwrap_or(place);
+    format!("`{}`", cut.escape_ascii())
+}
+
+/// The target of a request for a place of the same host as another: its text, and how it is understood.
+///
+/// # Errors
+/// What is wrong with it.
+fn within(other: &Target, raw: &[u8], place: &[u8]) -> Result<(Vec<u8>, Target), &'static str> {
+    if !place.starts_with(b"/") {
+        return Err("it names a place of this site if it begins with a slash");
+    }
+    let scheme = other.scheme();
+    let raw = match other.authority(raw).filter(|_| other.form() == Form::Absolute) {
+        Some(authority) => [scheme.as_str().as_bytes(), b"://", authority, place].concat(),
+        None => place.to_vec(),
+    };
+    let target = target::parse(Method::Get, &raw).map_err(target::Error::why)?;
+    Ok((raw, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_one_of_the_same_host() {
+        for (asked, place, wanted, path) in [
+            ("/x?y", "/a%20b/../c?d=%20", "/a%20b/../c?d=%20", "/c"),
+            ("http://shop.example:81/x", "/a?b", "http://shop.example:81/a?b", "/a"),
+            ("http://shop.example", "/a", "http://shop.example/a", "/a"),
+            ("/x", "//evil.example/a", "//evil.example/a", "/evil.example/a"),
+        ] {
+            let other = target::parse(Method::Get, asked.as_bytes()).unwrap();
+            let (raw, target) = within(&other, asked.as_bytes(), place.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(raw).unwrap(), wanted, "{asked} {place}");
+            assert_eq!(target.path(), path.as_bytes(), "{asked} {place}");
+        }
+        let other = target::parse(Method::Get, b"/x").unwrap();
+        for place in ["", "a", "@named", "http://shop.example/a", "/%00", "/..", "/a b"] {
+            assert!(within(&other, b"/x", place.as_bytes()).is_err(), "{place}");
+        }
+    }
+}
