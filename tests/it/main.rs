@@ -53,6 +53,7 @@ mod proxy_protocol;
 mod proxy_timeouts;
 mod proxy_tls;
 mod queue;
+mod real_apps;
 mod recycling;
 mod refusals;
 mod reload;

@@ -41,21 +41,38 @@ impl Browser {
         self.send("POST", path, &[("Content-Type", "application/x-www-form-urlencoded")], body.as_bytes())
     }
 
-    /// Submits a form with one file.
+    /// Submits a form with one file, and wants JSON.
     #[track_caller]
     pub(crate) fn upload(&mut self, path: &str, name: &str, contents: &[u8]) -> Reply {
-        const BOUNDARY: &str = "----hatchery-test-5c1f3a";
         let token = self.token(path);
-        let mut body = format!(
-            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"csrfmiddlewaretoken\"\r\n\r\n{token}\r\n\
-             --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n"
-        )
-        .into_bytes();
-        body.extend_from_slice(contents);
-        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
-        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        let (kind, body) = multipart(&[("csrfmiddlewaretoken", &token)], name, contents);
         self.send("POST", path, &[("Content-Type", &kind), ("Accept", "application/json")], &body)
+    }
+
+    /// Submits a form with one file and more fields.
+    #[track_caller]
+    pub(crate) fn upload_with(
+        &mut self,
+        path: &str,
+        form: &[(&str, &str)],
+        name: &str,
+        contents: &[u8],
+    ) -> Reply {
+        let token = self.token(path);
+        self.post_file(path, &[&[("csrfmiddlewaretoken", token.as_str())], form].concat(), name, contents)
+    }
+
+    /// Posts a form with one file, and without a token.
+    #[track_caller]
+    pub(crate) fn post_file(
+        &mut self,
+        path: &str,
+        form: &[(&str, &str)],
+        name: &str,
+        contents: &[u8],
+    ) -> Reply {
+        let (kind, body) = multipart(form, name, contents);
+        self.send("POST", path, &[("Content-Type", &kind)], &body)
     }
 
     pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
@@ -103,6 +120,25 @@ impl Browser {
         }
         reply
     }
+}
+
+/// Type and content of a form with a file of the field `file`.
+fn multipart(form: &[(&str, &str)], name: &str, contents: &[u8]) -> (String, Vec<u8>) {
+    const BOUNDARY: &str = "----hatchery-test-5c1f3a";
+    let mut body = String::new();
+    for (name, value) in form {
+        body.push_str(&format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+        ));
+    }
+    body.push_str(&format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    ));
+    let mut body = body.into_bytes();
+    body.extend_from_slice(contents);
+    body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
 }
 
 /// Percent-encodes for a form.

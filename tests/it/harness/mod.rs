@@ -140,30 +140,31 @@ pub(crate) fn apps() -> PathBuf {
 /// A virtualenv with what the sites of `tests/apps` need; made at the first call if `scripts/test` has not.
 pub(crate) fn virtualenv() -> PathBuf {
     static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    MADE.get_or_init(|| {
-        let beside_the_binary =
-            || Path::new(env!("CARGO_BIN_EXE_hatchery")).ancestors().nth(2).unwrap().join("test-venv");
-        let directory = std::env::var_os("HATCHERY_TEST_VENV").map_or_else(beside_the_binary, PathBuf::from);
-        let made = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/venv"))
-            .arg(&directory)
-            .args(
-                [
-                    "scgi_site",
-                    "shop",
-                    "flask_site",
-                    "green_site",
-                    "uwsgi_site",
-                    "websocket_site",
-                    "gunicorn_site",
-                ]
-                .map(|site| apps().join(site).join("requirements.txt")),
-            )
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "scripts/venv failed: {made:?}");
-        directory
-    })
-    .clone()
+    let sites =
+        ["scgi_site", "shop", "flask_site", "green_site", "uwsgi_site", "websocket_site", "gunicorn_site"];
+    MADE.get_or_init(|| made_virtualenv("", sites.map(|site| apps().join(site)))).clone()
+}
+
+/// Another one, for the applications of `tests/apps/real`: what those want of Django and its like binds no other site.
+pub(crate) fn real_virtualenv() -> PathBuf {
+    static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let sites = || std::fs::read_dir(apps().join("real")).unwrap().map(|site| site.unwrap().path());
+    MADE.get_or_init(|| made_virtualenv("-real", sites())).clone()
+}
+
+/// The virtualenv for these sites, which stands where HATCHERY_TEST_VENV says, or beside the binary; `more` is added to its name.
+fn made_virtualenv(more: &str, sites: impl IntoIterator<Item = PathBuf>) -> PathBuf {
+    let beside_the_binary =
+        || Path::new(env!("CARGO_BIN_EXE_hatchery")).ancestors().nth(2).unwrap().join("test-venv").into();
+    let mut directory = std::env::var_os("HATCHERY_TEST_VENV").unwrap_or_else(beside_the_binary);
+    directory.push(more);
+    let made = std::process::Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/venv"))
+        .arg(&directory)
+        .args(sites.into_iter().map(|site| site.join("requirements.txt")))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "scripts/venv failed: {made:?}");
+    directory.into()
 }
 
 /// The program of php-fpm; Debian has its version in its name.

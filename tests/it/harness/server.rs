@@ -19,7 +19,7 @@ const HATCHERY: &str = env!("CARGO_BIN_EXE_hatchery");
 const PASS_LISTENER: &str = r#"exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@""#;
 
 /// What a server is started with. In texts, `{address}`, `{port}`, `{dir}` (the test's directory), `{apps}`
-/// (`tests/apps`) and `{venv}` (a virtualenv with Django and Flask) are replaced.
+/// (`tests/apps`), `{venv}` (a virtualenv with Django and Flask) and `{real_venv}` (that of `tests/apps/real`) are replaced.
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) directory: Directory,
@@ -557,6 +557,9 @@ fn replace(text: &str, address: SocketAddr, directory: &Directory) -> String {
         .replace("{apps}", super::apps().to_str().unwrap());
     if text.contains("{venv}") {
         text = text.replace("{venv}", super::virtualenv().to_str().unwrap());
+    }
+    if text.contains("{real_venv}") {
+        text = text.replace("{real_venv}", super::real_virtualenv().to_str().unwrap());
     }
     text
 }

@@ -1,0 +1,4 @@
+//! Applications that others wrote, or that are written as their frameworks want it (`tests/apps/real`).
+
+mod frameworks;
+mod wagtail;
