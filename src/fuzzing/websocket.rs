@@ -98,8 +98,12 @@ fn play(pieces: &[&[u8]], ending: Ending) -> Told {
     }
     match ending {
         Ending::Eof => conn.eof(),
-        // It has taken what it was sent, and that is the last sign of it.
-        Ending::Silence => conn.took(now),
+        // It takes what it was sent, and that is the last sign of it.
+        Ending::Silence => {
+            conn.room(false, now);
+            assert!(conn.end() != End::Open || conn.deadline().is_none(), "time runs without room");
+            conn.room(true, now);
+        }
         Ending::Close => conn.close(1001, "going away"),
     }
     drive(&mut conn, &mut told, &mut open, now);

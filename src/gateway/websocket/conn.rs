@@ -60,12 +60,12 @@ pub(crate) enum End {
 
 /// See the module. After every `feed`, `eof`, `on_timeout` and `close` call [`Self::poll`] until it returns `None`, then
 /// [`Self::write`] if [`Self::wants_write`] and the client's connection has room. Who leaves events unpolled reads nothing
-/// meanwhile: the client is not to blame then, and no time runs against it.
+/// meanwhile: the client is not to blame then, and no time runs against it. Nor does it while there is no [`Self::room`].
 #[derive(Debug)]
 pub(crate) struct Conn {
     settings: Rc<Settings>,
     phase: Phase,
-    input: Input,
+    pub(super) input: Input,
     /// What is to come of the frame whose header was read.
     frame: Option<Frame>,
     message: Message,
@@ -79,6 +79,8 @@ pub(crate) struct Conn {
     closed: Option<Box<Close>>,
     /// The client sends nothing more.
     eof: bool,
+    /// The client's connection has no room.
+    full: bool,
     /// The client was pinged, and has sent nothing since.
     pinged: bool,
     /// The last sign of the client, or when what is waited for was asked of it.
@@ -124,6 +126,7 @@ impl Conn {
             close: None,
             closed: None,
             eof: false,
+            full: false,
             pinged: false,
             since: now,
         }
@@ -274,12 +277,6 @@ impl Conn {
         self.closed = Some(Box::new(close));
     }
 
-    /// Bytes of memory for what came.
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> usize {
-        self.input.kept()
-    }
-
     // ---- what leaves ----------------------------------------------------------------------------------------------
 
     /// Writes a part of a message; `more`: another one follows, of the same message. Whether it did: not if it is closed.
@@ -345,10 +342,14 @@ impl Conn {
 
     // ---- time -----------------------------------------------------------------------------------------------------
 
-    /// The client has taken something of what waited for it: it lives, though a pong of it may be far behind that.
-    pub(crate) fn took(&mut self, now: Time) {
-        self.since = now;
-        self.sign(now);
+    /// Whether the client's connection has room, to be told at every look. While it has none no time runs here: how long a client
+    /// may take nothing is the connection's affair, and a pong is far behind what waits. That it has some again is a sign.
+    pub(crate) fn room(&mut self, any: bool, now: Time) {
+        if any && self.full {
+            self.since = now;
+            self.sign(now);
+        }
+        self.full = !any;
     }
 
     /// A sign of the client. What it is asked for in the end has its time all the same.
@@ -362,7 +363,7 @@ impl Conn {
     #[must_use]
     pub(crate) fn deadline(&self) -> Option<Time> {
         match self.phase {
-            Phase::Open if !self.input.starved => None,
+            Phase::Open if self.full || !self.input.starved => None,
             Phase::Open if self.pinged => Some(self.since.after(self.settings.ping_timeout)),
             Phase::Open => self.settings.ping_interval.map(|interval| self.since.after(interval)),
             Phase::Closing | Phase::Draining if self.close.is_none() => {

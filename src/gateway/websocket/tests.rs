@@ -273,13 +273,12 @@ fn a_client_that_is_silent_is_pinged_and_one_that_stays_so_is_lost() {
     assert_eq!(told(&mut conn, at(30)), [""; 0]);
     assert_eq!(conn.deadline(), Some(at(50)));
     conn.on_timeout(at(50));
-    conn.took(at(60));
-    assert_eq!(conn.deadline(), Some(at(80)), "it reads what waits for it");
-    assert!(!conn.wants_write());
-    conn.on_timeout(at(80));
-    conn.on_timeout(at(100));
-    assert_eq!(told(&mut conn, at(100)), ["1006 no answer to a ping"]);
-    assert_eq!(written(&mut conn, at(100)), b"\x88\x15\x03\xf3no answer to a ping");
+    assert_eq!(conn.deadline(), Some(at(70)));
+    conn.on_timeout(at(69));
+    assert_eq!(conn.end(), End::Open);
+    conn.on_timeout(at(70));
+    assert_eq!(told(&mut conn, at(70)), ["1006 no answer to a ping"]);
+    assert_eq!(written(&mut conn, at(70)), b"\x88\x15\x03\xf3no answer to a ping");
     assert_eq!(conn.end(), End::Over);
 }
 
@@ -295,6 +294,24 @@ fn no_time_runs_against_a_client_whose_messages_are_left_unread() {
 }
 
 #[test]
+fn a_client_that_reads_slowly_is_not_lost_before_its_pong_can_come() {
+    let mut conn = conn();
+    conn.room(false, at(5));
+    assert_eq!(conn.deadline(), None);
+    conn.on_timeout(at(30));
+    assert!(!conn.wants_write(), "a ping would wait behind the rest");
+    conn.room(false, at(50));
+    conn.room(true, at(90));
+    assert_eq!(conn.deadline(), Some(at(110)));
+    conn.on_timeout(at(110));
+    conn.room(true, at(115));
+    assert_eq!(conn.deadline(), Some(at(130)), "that there is room is no sign of itself");
+    conn.room(false, at(120));
+    conn.room(true, at(125));
+    assert_eq!((conn.deadline(), conn.wants_write()), (Some(at(145)), false));
+}
+
+#[test]
 fn without_an_interval_nobody_is_pinged() {
     let conn = Conn::new(Rc::new(Settings { ping_interval: None, ..Settings::default() }), at(0));
     assert_eq!(conn.deadline(), None);
@@ -305,5 +322,5 @@ fn an_idle_connection_takes_little_memory() {
     assert!(size_of::<Conn>() <= 176, "{} bytes", size_of::<Conn>());
     let (conn, lines) = fed(&[frame(0x82, &[0; 200]).repeat(300), frame(0x89, b"x")[..5].to_vec()]);
     assert_eq!(lines.len(), 300);
-    assert_eq!(conn.kept(), 5);
+    assert_eq!(conn.input.kept(), 5);
 }
