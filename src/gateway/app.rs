@@ -13,8 +13,19 @@ use std::time::Duration;
 
 /// The program that imports and serves an app. Run it as `python -` with this text on standard input (a memfd), so
 /// that process lists stay readable; arguments after `-` are for them only. Its settings are the environment variables
-/// that its first comment lists. It says HELLO, then READY, or FAILED and exits 3.
-pub const HOST_PROGRAM: &str = include_str!("host/hatchery_host.py");
+/// that its first comment lists. It says HELLO, then READY, or FAILED and exits 3. What only ASGI needs is a string in it,
+/// which is compiled when the app turns out to speak that: a WSGI app does not wait for it.
+pub const HOST_PROGRAM: &str = concat!(
+    include_str!("host/hatchery_host.py"),
+    "\n\nASGI = r'''",
+    include_str!("host/hatchery_asgi.py"),
+    include_str!("host/hatchery_asgi_exchange.py"),
+    include_str!("host/hatchery_asgi_http.py"),
+    include_str!("host/hatchery_asgi_websocket.py"),
+    include_str!("host/hatchery_asgi_lifespan.py"),
+    include_str!("host/hatchery_asgi_link.py"),
+    "'''\n\n\nmain()\n",
+);
 
 /// What a template runs in place of the last line of [`HOST_PROGRAM`], which starts it. Apart, since compiling it would be
 /// a part of every cold start.

@@ -82,6 +82,7 @@ impl Wsgi {
             ("MODULE", self.module.clone()),
             ("CALLABLE", self.callable.clone()),
             ("THREADS", self.threads.to_string()),
+            ("INTERFACE", "wsgi".to_owned()),
         ];
         HostProgram { file: &self.python, arguments: &["-"], input, settings }
     }
@@ -202,7 +203,8 @@ mod tests {
         };
         let (program, template) = (wsgi.program(), wsgi.template());
         assert_eq!((program.file, program.arguments), (Path::new("/srv/.venv/bin/python"), &["-"][..]));
-        let told = [("MODULE", "shop.web"), ("CALLABLE", "create_app()"), ("THREADS", "4")];
+        let told =
+            [("MODULE", "shop.web"), ("CALLABLE", "create_app()"), ("THREADS", "4"), ("INTERFACE", "wsgi")];
         assert_eq!(program.settings, told.map(|(name, value)| (name, value.to_owned())));
         assert_eq!(program.input, HOST_PROGRAM);
         assert_eq!(template, HostProgram { input: template_program().into(), ..program });

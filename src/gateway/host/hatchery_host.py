@@ -1,10 +1,13 @@
-"""Imports one WSGI app and serves it to the workers of Hatchery (PEP 3333; Python 3.8 or newer, standard library only).
+"""Imports one app and serves it to the workers of Hatchery (Python 3.8 or newer, standard library only). What is here is for
+WSGI (PEP 3333); what ASGI needs besides stands in hatchery_asgi.py.
 
 The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (channels from and to the master),
 MODULE, CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS,
 MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads),
-USERS (numbers of the users that workers and the master run as), STRICT (1: what would fail each request fails the boot).
+USERS (numbers of the users that workers and the master run as), STRICT (1: what would fail each request fails the boot),
+INTERFACE (wsgi or asgi: nothing else will do; else it is found out), and for ASGI in place of THREADS: MAX_CONNECTIONS
+(requests at a time), WINDOW (bytes of an answer that may be under way), MAX_MESSAGE (bytes of one of a WebSocket).
 
 The frames are described in src/control/frame.rs. A worker's stream belongs to one unit, that is thread; a unit serves
 one request at a time. Of several that lie there it serves one after the other, and sends their answers together while
@@ -59,8 +62,10 @@ STRANGERS = 64  # who wait for that at a time
 REGULAR = 0o100000  # kind of a file (inode(7))
 REPEATABLE = "GET", "HEAD", "OPTIONS"
 VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
-COROUTINE = 0x80  # flags of code (inspect.CO_COROUTINE, CO_VARARGS)
+COROUTINE = 0x180  # flags of code (inspect.CO_COROUTINE, CO_ITERABLE_COROUTINE; CO_VARARGS)
 ANY_ARGUMENTS = 0x04
+FUNCTIONS = "function", "cython_function_or_method"
+DEEPEST_WRAPPER = 50  # around an app
 LONGEST_PART = 50_000  # characters of an error
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
 SURPLUS = 1  # seconds for which an app may write() what cannot be sent
@@ -801,6 +806,7 @@ class Host:
         self.invisible = False
         self.threads = max(int(settings.get("THREADS") or 1), 1)
         self.app = None
+        self.interface = None
         self.served = count(1)
         self.enough = int(settings.get("MAX_REQUESTS") or 0)
         self.leaving = False
@@ -827,7 +833,7 @@ class Host:
             "wsgi.file_wrapper": FileWrapper,
         }
 
-        os.register_at_fork(after_in_child=self.forked)
+        os.register_at_fork(after_in_child=lambda: self.forked())
 
     def forked(self):
         """A child that the app forks must not keep the master from seeing our end, nor take our signals."""
@@ -970,6 +976,9 @@ class Host:
             self.on_master()
         self.admit()
 
+    def stream(self, connection):
+        return Stream(self, connection, self.poll, self.ready)
+
     def admit(self):
         """Any process of our user can connect, and whoever speaks as a worker can be anyone (REMOTE_USER)."""
         now = monotonic()
@@ -977,7 +986,7 @@ class Host:
         for number, stranger in enumerate(waiting, 1):
             connection, process, user, until = stranger
             if process in self.workers or process == self.master or (not process and self.is_ours(user)):
-                self.streams.add(Stream(self, connection, self.poll, self.ready))
+                self.streams.add(self.stream(connection))
             elif now < until and len(waiting) - number < STRANGERS:
                 self.strangers.append(stranger)
             else:
@@ -1077,14 +1086,76 @@ def interpreter():
     return text
 
 
-def is_asgi(target):
-    """Whether it is a coroutine function, or is called with what ASGI calls with."""
-    plain = type(target).__name__ in ("function", "method")  # of another object any attribute can be there, or raise
-    code = getattr(target if plain else getattr(type(target), "__call__", None), "__code__", None)
-    if code is None:
-        return False
-    names = [name for name in code.co_varnames[: code.co_argcount] if name != "self"]
-    return bool(code.co_flags & COROUTINE) or names == ["scope", "receive", "send"]
+def called(target):
+    """What a call of it runs: a function, how many of its first arguments are given already, and the names of others that
+    are. None if it does not show."""
+    given = 0
+    named = set()
+    for _ in range(DEEPEST_WRAPPER):
+        kind = type(target)
+        if kind.__name__ in FUNCTIONS:
+            code, inner = target.__code__, target.__dict__.get("__wrapped__")
+            if inner is None or code.co_flags & COROUTINE or code.co_argcount > given:
+                return target, given, named
+            target = inner  # it only passes on what it gets
+        elif kind.__name__ == "method":
+            target, given = target.__func__, given + 1
+        elif kind.__name__ == "partial" and kind.__module__ == "functools":
+            named.update(target.keywords)
+            target, given = target.func, given + len(target.args)
+        elif isinstance(target, type):
+            target, given = target.__init__, given + 1
+        else:
+            call = getattr(kind, "__call__", None)
+            if type(call).__name__ not in FUNCTIONS:  # an attribute of each object
+                call = call.__get__(target, kind)
+                if type(call).__name__ not in (*FUNCTIONS, "method"):
+                    return None
+                target = call
+            elif call.__code__.co_argcount > 1 or not hasattr(target, "__wrapped__"):
+                target, given = call, given + 1
+            else:
+                target = target.__wrapped__
+    return None
+
+
+def arguments(target):
+    """Names of the positional arguments that a call of it takes, how many of them it needs at least, and whether it runs
+    as a coroutine; None if that does not show."""
+    try:  # any object can be there, with any attributes
+        function, given, named = called(target)
+        code = function.__code__
+        names = code.co_varnames[given : code.co_argcount]
+        needed = max(len(names) - len(function.__defaults__ or ()), 0)
+        taken = [at for at, name in enumerate(names) if name in named]
+        if taken:
+            names = names[: taken[0]]
+            needed = min(needed, taken[0])
+        elif code.co_flags & ANY_ARGUMENTS:
+            names += ("*",) * (3 - len(names))
+        return names, needed, bool(code.co_flags & COROUTINE)
+    except Exception:
+        return None
+
+
+def interface(target):
+    """What it speaks: wsgi, asgi or asgi2, as far as that shows (else an empty text); None if it cannot be called as any."""
+    found = arguments(target)
+    if found is None:
+        return ""
+    names, needed, runs = found
+    instance = arguments(getattr(target, "__call__", None)) if isinstance(target, type) else None
+    if names == ("scope",) and (instance is None or instance[0][-2:] == ("receive", "send")):
+        return "asgi2"
+    if instance is not None and instance[2] and not hasattr(target, "__await__"):
+        return None  # a class whose objects are apps
+    if names[:3] == ("scope", "receive", "send"):
+        return "asgi"
+    if runs or needed == 3:
+        return "asgi" if needed <= 3 <= len(names) else None
+    if "*" in names and needed == 0:
+        return ""
+    return "wsgi" if needed <= 2 <= len(names) else None
 
 
 def load(module, name):
@@ -1111,17 +1182,34 @@ def load(module, name):
     if factory:
         target = target()
     if not callable(target):
-        raise TypeError("%r in module %r is not callable but %r" % (name, module, target))
-    if is_asgi(target):
-        raise TypeError(
-            "%r in module %r is an ASGI app, and this server hosts WSGI apps: name its WSGI callable (of Django that in "
-            "wsgi.py), wrap it (a2wsgi.ASGIMiddleware), or proxy to an ASGI server" % (name, module)
-        )
-    code = target.__code__ if type(target) is type(load) else None
-    if code is not None and code.co_argcount < 2 and not code.co_flags & ANY_ARGUMENTS:
-        hint = "" if factory else "; if it makes one, write %s:%s()" % (module, name)
-        raise TypeError("%r in module %r takes no environ and start_response: no WSGI app%s" % (name, module, hint))
+        hint = ""
+        if hasattr(target, "cr_code"):
+            target.close()
+            hint = "; a factory of apps must not be a coroutine function"
+        raise TypeError("%r in module %r is not callable but %r%s" % (name, module, target, hint))
     return target
+
+
+def settle(target, module, name, wanted):
+    """The interface that the app speaks, wsgi or asgi; another one than is wanted, if any is, is an error."""
+    spoken = interface(target)
+    if spoken is None:
+        hint = "" if name.endswith("()") else "; if it makes an app, write %s:%s()" % (module, name)
+        text = "%r in module %r takes neither environ and start_response (WSGI) nor scope, receive and send (ASGI)%s"
+        raise TypeError(text % (name, module, hint))
+    if spoken == "asgi2":
+        text = "%r in module %r is an app of ASGI 2, called with nothing but scope, and this server speaks ASGI 3: wrap it"
+        raise TypeError((text + " (asgiref.compatibility.guarantee_single_callable)") % (name, module))
+    if wanted and spoken and wanted != spoken:
+        articles = {"wsgi": "a WSGI", "asgi": "an ASGI"}
+        text = "%r in module %r is %s app, but %s app is wanted here (`interface`)"
+        raise TypeError(text % (name, module, articles[spoken], articles[wanted]))
+    return wanted or spoken or "wsgi"
+
+
+def learn_asgi():
+    """What an ASGI app needs besides: nobody else waits until it is compiled."""
+    exec(compile(ASGI, "<asgi>", "exec"), globals())
 
 
 class Django:
@@ -1131,7 +1219,7 @@ class Django:
     @staticmethod
     def is_there():
         """Whether the app is one of Django's, perhaps behind others (WhiteNoise, Sentry): it was set up, and has URLs."""
-        if "django.core.handlers.wsgi" not in sys.modules:
+        if not {"django.core.handlers.wsgi", "django.core.handlers.asgi"} & set(sys.modules):
             return False
         from django.apps import apps
         from django.conf import settings
@@ -1260,12 +1348,15 @@ def main(kind=Host):
         elif here not in sys.path[:1]:
             sys.path.insert(0, here)
         host.app = load(module, name)
+        host.interface = settle(host.app, module, name, settings.get("INTERFACE", ""))
         is_django = Django.is_there()
     except BaseException as error:
         fail(host, describe(error))
     if is_django:
         Django.prepare(host, settings.get("STRICT") == "1")
+    if host.interface == "asgi":
+        learn_asgi()
+        if kind is Host:
+            host.__class__ = Asgi
+            host.prepare(settings, True)
     host.serve()
-
-
-main()

@@ -23,6 +23,7 @@ class Template:
         self.hears.setblocking(True)
         self.master = os.getppid()
         self.app = None
+        self.interface = None
 
     def tell(self, kind, payload=b""):
         tell(self.tells, kind, payload if kind in (FAILED, TROUBLE) else payload[:TOLD_WHOLE])
@@ -125,6 +126,9 @@ class Template:
         self.tells.close()
         host = Host(self.settings)
         host.app = self.app
+        if self.interface == "asgi":
+            host.__class__ = Asgi
+            host.prepare(self.settings, False)
         host.serve()
 
 

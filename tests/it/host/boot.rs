@@ -46,17 +46,6 @@ fn a_missing_module_says_where_it_was_looked_for() {
 }
 
 #[test]
-fn an_asgi_app_is_recognised() {
-    for callable in ["asgi", "asgi_object", "asgi_wrapped"] {
-        let text = failed("broken_asgi", callable);
-        assert!(
-            text.contains(&format!("'{callable}' in module 'broken_asgi' is an ASGI app, and this")),
-            "{text}"
-        );
-    }
-}
-
-#[test]
 fn a_missing_or_useless_callable_is_named() {
     let text = failed("hostile", "app");
     assert!(text.contains("module 'hostile' has no 'app'; callables in it: "), "{text}");
@@ -65,8 +54,8 @@ fn a_missing_or_useless_callable_is_named() {
     let text = failed("hostile", "number");
     assert!(text.contains("'number' in module 'hostile' is not callable but 5"), "{text}");
     let text = failed("hostile", "create");
-    let said = "'create' in module 'hostile' takes no environ and start_response: no WSGI app; if it makes one, \
-                write hostile:create()";
+    let said = "'create' in module 'hostile' takes neither environ and start_response (WSGI) nor scope, receive and send \
+                (ASGI); if it makes an app, write hostile:create()";
     assert!(text.contains(said), "{text}");
     let text = failed("broken_exit", "application");
     assert!(text.contains("SystemExit: settings are missing"), "{text}");

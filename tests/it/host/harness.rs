@@ -52,10 +52,16 @@ pub(super) struct Host {
 impl Host {
     /// Starts `module:callable` with so many threads, up to HELLO.
     pub(super) fn start(module: &str, callable: &str, threads: u16) -> Self {
-        Self::start_program(HOST_PROGRAM, module, callable, threads)
+        let threads = threads.to_string();
+        Self::start_program(HOST_PROGRAM, module, callable, &[("THREADS", &threads)])
     }
 
-    fn start_program(text: &str, module: &str, callable: &str, threads: u16) -> Self {
+    /// The same with these settings.
+    pub(super) fn start_with(module: &str, callable: &str, settings: &[(&str, &str)]) -> Self {
+        Self::start_program(HOST_PROGRAM, module, callable, settings)
+    }
+
+    fn start_program(text: &str, module: &str, callable: &str, settings: &[(&str, &str)]) -> Self {
         let directory = unique("host");
         std::fs::create_dir_all(&directory).unwrap();
         let listener = UnixListener::bind(directory.join("app.sock")).unwrap();
@@ -77,7 +83,7 @@ impl Host {
             .env("HATCHERY_HOST_CALLABLE", callable)
             .env("HATCHERY_HOST_CHDIR", apps())
             .env("HATCHERY_HOST_APP", "hostile")
-            .env("HATCHERY_HOST_THREADS", threads.to_string())
+            .envs(settings.iter().map(|(name, value)| (format!("HATCHERY_HOST_{name}"), value)))
             .env("HATCHERY_HOST_MULTIPROCESS", "0")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::from(OwnedFd::from(listener)))
@@ -106,7 +112,8 @@ impl Host {
     pub(super) fn keeping(seconds: &str, threads: u16) -> Self {
         let program = HOST_PROGRAM.replace("\nAT_ONCE = 0.0002 ", &format!("\nAT_ONCE = {seconds} "));
         assert_ne!(program, HOST_PROGRAM);
-        let mut host = Self::start_program(&program, "hostile", "application", threads);
+        let threads = threads.to_string();
+        let mut host = Self::start_program(&program, "hostile", "application", &[("THREADS", &threads)]);
         assert_eq!(host.told().header.kind, Kind::Ready);
         host
     }
@@ -162,7 +169,7 @@ impl Host {
         self.printed()
     }
 
-    fn printed(&self) -> String {
+    pub(super) fn printed(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.directory.join(PRINTED)).unwrap()).into_owned()
     }
 
@@ -181,10 +188,16 @@ impl Host {
         path
     }
 
-    pub(super) fn connect(&self, row: u16, unit: u16) -> Worker {
+    /// A connection over which nothing was said.
+    pub(super) fn stream(&self) -> UnixStream {
         let stream = UnixStream::connect(self.directory.join("app.sock")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub(super) fn connect(&self, row: u16, unit: u16) -> Worker {
+        let stream = self.stream();
         let mut hello = Vec::new();
         app::hello(row, unit, &mut hello);
         (&stream).write_all(&hello).unwrap();
@@ -270,14 +283,7 @@ impl Worker {
         asks.iter().for_each(|ask| self.push(ask, &mut out));
         let spooled = asks.first().filter(|ask| ask.spooled).and_then(|ask| ask.body);
         assert!(asks.iter().skip(1).all(|ask| !ask.spooled));
-        let spool = spooled.map(|bytes| {
-            let path = unique("spool");
-            let mut file =
-                File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-            std::fs::remove_file(&path).unwrap();
-            file.write_all(bytes).unwrap();
-            file
-        });
+        let spool = spooled.map(self::spooled);
         match &spool {
             Some(file) => self.pass(&out, file, 1),
             None => self.stream.write_all(&out).unwrap(),
@@ -355,11 +361,7 @@ impl Worker {
 
     /// Passes so many descriptors of this file with some bytes.
     pub(super) fn pass(&self, bytes: &[u8], file: &impl std::os::fd::AsRawFd, count: usize) {
-        let numbers = vec![file.as_raw_fd(); count];
-        let rights = [ControlMessage::ScmRights(&numbers)];
-        let sent =
-            sendmsg::<()>(self.stream.as_raw_fd(), &[IoSlice::new(bytes)], &rights, MsgFlags::empty(), None);
-        assert_eq!(sent, Ok(bytes.len()));
+        pass(&self.stream, bytes, file, count);
     }
 
     pub(super) fn reading(&self) -> Reading {
@@ -377,23 +379,7 @@ impl Worker {
 
     /// What one read brings.
     fn receive(&self) -> (Vec<u8>, Vec<File>) {
-        let mut bytes = vec![0; 256 * 1024];
-        let mut space = nix::cmsg_space!([i32; 4]);
-        let mut files = Vec::new();
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
-        for control in message.cmsgs().unwrap() {
-            if let ControlMessageOwned::ScmRights(descriptors) = control {
-                for descriptor in descriptors {
-                    files.push(File::open(format!("/proc/self/fd/{descriptor}")).unwrap());
-                    nix::unistd::close(descriptor).unwrap();
-                }
-            }
-        }
-        let count = message.bytes;
-        bytes.truncate(count);
-        (bytes, files)
+        receive(&self.stream)
     }
 
     /// Reads once; `false` when the answer is over.
@@ -410,6 +396,44 @@ impl Worker {
         }
         !reading.answer.freed && !reading.response.is_lost()
     }
+}
+
+/// What one read brings: bytes, none at the end of the stream, and files.
+pub(super) fn receive(stream: &UnixStream) -> (Vec<u8>, Vec<File>) {
+    let mut bytes = vec![0; 256 * 1024];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut files = Vec::new();
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags).unwrap();
+    for control in message.cmsgs().unwrap() {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            for descriptor in descriptors {
+                files.push(File::open(format!("/proc/self/fd/{descriptor}")).unwrap());
+                nix::unistd::close(descriptor).unwrap();
+            }
+        }
+    }
+    let count = message.bytes;
+    bytes.truncate(count);
+    (bytes, files)
+}
+
+/// Passes so many descriptors of this file with some bytes.
+pub(super) fn pass(stream: &UnixStream, bytes: &[u8], file: &impl std::os::fd::AsRawFd, count: usize) {
+    let numbers = vec![file.as_raw_fd(); count];
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let sent = sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], &rights, MsgFlags::empty(), None);
+    assert_eq!(sent, Ok(bytes.len()));
+}
+
+/// A file without a name, with that content.
+pub(super) fn spooled(bytes: &[u8]) -> File {
+    let path = unique("spool");
+    let mut file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file.write_all(bytes).unwrap();
+    file
 }
 
 /// An answer that is being read.

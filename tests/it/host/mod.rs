@@ -5,6 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, its helpers too")]
 
 mod ahead;
+mod asgi_harness;
+mod asgi_http;
+mod asgi_interface;
+mod asgi_life;
+mod asgi_websocket;
 mod boot;
 mod harness;
 mod leave;
