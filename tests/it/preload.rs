@@ -640,3 +640,33 @@ fn forked_processes_run_as_the_app_s_user_with_its_limits() {
     assert_eq!(process.title(), "hatchery: app site 0 gen 1");
     assert!(text(&server, "/user").starts_with(&format!("({0}, {0}, ", nobody.uid)));
 }
+
+#[test]
+fn an_import_is_seldom_looked_through_for_garbage_and_requests_as_ever() {
+    let code = r#"
+import gc
+AT_IMPORT = gc.get_threshold()
+def application(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return [('%r %r' % (AT_IMPORT, gc.get_threshold())).encode()]
+"#;
+    let python = |code: &str| {
+        let mut command = std::process::Command::new(crate::harness::virtualenv().join("bin/python"));
+        let output = command.args(["-c", &format!("import gc; {code}; print(gc.get_threshold())")]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+    };
+    let (usual, seldom) = (python("pass"), python("gc.set_threshold(20000, *gc.get_threshold()[1:])"));
+    assert_ne!(usual, seldom);
+    for preload in ["true", "false"] {
+        let keys = configuration("").replace("preload: true", &format!("preload: {preload}"));
+        let setup = Setup::new(&keys);
+        setup.directory.write("site_of_test.py", code);
+        assert_eq!(text(&setup.start(), "/"), format!("{seldom} {usual}"), "preload: {preload}");
+    }
+    // An app that knows better is left alone.
+    let setup = setup("");
+    setup
+        .directory
+        .write("site_of_test.py", code.replace("AT_IMPORT =", "gc.set_threshold(7, 5, 3); AT_IMPORT ="));
+    assert_eq!(text(&setup.start(), "/"), "(7, 5, 3) (7, 5, 3)");
+}

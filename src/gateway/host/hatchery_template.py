@@ -30,8 +30,6 @@ class Template:
 
     def serve(self):
         """Until it must leave; in what is forked from it until that must."""
-        import gc
-
         try:
             from ctypes import CDLL  # here, so that it is loaded once for all
 
