@@ -35,7 +35,8 @@
 //! | probe | a process that finds out whether one of a command serves |
 //! | room | a directory in which such a process makes its socket |
 //! | child | a process that the master has started or adopted, of whatever role, until it is reaped: a row of its one table |
-//! | unit | what can run one request of an app at a time: one thread of one app process |
+//! | unit | what can run one request of an app at a time: one thread of one app process, or one task of its event loop |
+//! | shared | of a stream: it carries the requests of a worker to all units of one process, those of an event loop |
 //! | pool | processes of one kind kept alive together: the workers, one app |
 //! | slot | the place of one process in its pool; it is refilled when its process dies |
 //! | generation | one reading of the configuration and the processes started from it |

@@ -118,8 +118,9 @@ impl Default for App {
 }
 
 /// Keys of apps that are hosted here, and of those that are a command.
-const HOSTED: [&str; 6] = ["module", "python", "threads", "preload", "keep", "max_requests"];
-const COMMANDS: [&str; 6] = ["protocol", "root", "index", "max_connections", "tunnel_timeout", "stop_signal"];
+const HOSTED: [&str; 8] =
+    ["module", "python", "interface", "threads", "websocket", "preload", "keep", "max_requests"];
+const COMMANDS: [&str; 5] = ["protocol", "root", "index", "tunnel_timeout", "stop_signal"];
 
 impl Section for App {
     fn start(node: &Node<'_>, _report: &Report<'_>) -> Self {

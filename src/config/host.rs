@@ -3,17 +3,19 @@
 //!
 //! | kind | keys of its own | program | request body | units of a process |
 //! |---|---|---|---|---|
-//! | [`Wsgi`] | `module`, `python`, `threads` | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads |
+//! | [`Wsgi`] | `module`, `python`, `interface`, `threads`, … | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads; of an ASGI app `max_connections` |
 //! | [`Command`] | `command`, `protocol`, `max_connections`, … | the command | as an upstream's | `max_connections` |
 //!
 //! Every program is started with the environment, user and directory of its app. A host program speaks the frames of
 //! [`crate::control::frame`]; a command speaks a protocol of upstreams and knows nothing of us.
 
 mod command;
+mod websocket;
 mod wsgi;
 
 pub use command::Command;
 pub(crate) use command::{Listens, PORT, SOCKET};
+pub(crate) use websocket::WebSocket;
 pub use wsgi::Wsgi;
 pub(crate) use wsgi::{Target, check_threads, interpreter};
 
@@ -130,12 +132,30 @@ impl Host {
         }
     }
 
-    /// How many requests one of its processes runs at a time.
+    /// How many requests one of its processes runs at a time; if that is an ASGI app, [`Self::shared_units`].
     #[must_use]
     pub fn units(&self) -> u16 {
         match self {
             Self::Wsgi(wsgi) => wsgi.units(),
             Self::Command(command) => u16::try_from(command.max_connections).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// How many requests the event loop of one of its processes runs at a time, if it turns out to have one.
+    #[must_use]
+    pub(crate) fn shared_units(&self) -> u16 {
+        match self {
+            Self::Wsgi(wsgi) => u16::try_from(wsgi.max_connections).unwrap_or(u16::MAX),
+            Self::Command(_) => self.units(),
+        }
+    }
+
+    /// What its WebSockets may do, where they are ours to speak.
+    #[must_use]
+    pub(crate) fn websocket(&self) -> Option<WebSocket> {
+        match self {
+            Self::Wsgi(wsgi) => Some(wsgi.websocket),
+            Self::Command(_) => None,
         }
     }
 

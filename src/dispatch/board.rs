@@ -7,6 +7,7 @@ use crate::timer::Time;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
+pub(crate) use super::layout::SHARED;
 pub use super::layout::{POOLS, SLOTS, THREADS, WORDS, WORKERS};
 
 /// The words of the whole tree, to be read. What may be written is in [`super::WorkerBoard`] and
@@ -157,6 +158,20 @@ impl<'a> Board<'a> {
     pub(crate) fn port(self, pool: u16, slot: u16, incarnation: u32) -> Option<u16> {
         let header = self.get(layout::slot(pool, slot));
         ((header >> 32) as u32 == incarnation).then_some((header >> 16) as u16)
+    }
+
+    /// Whether all units of that process share one stream to each worker.
+    #[must_use]
+    pub(crate) fn is_shared(self, pool: u16, slot: u16, incarnation: u32) -> bool {
+        self.port(pool, slot, incarnation) == Some(SHARED)
+    }
+
+    /// Slots and incarnations of the processes of a pool of which that is so.
+    pub(crate) fn shared(self, pool: u16) -> impl Iterator<Item = (u16, u32)> {
+        let slots = self.get(layout::pool(pool, PoolWord::SlotsUsed)).min(SLOTS as u64) as u16;
+        (0..slots)
+            .map(move |slot| (slot, self.incarnation(pool, slot)))
+            .filter(move |(slot, incarnation)| self.is_shared(pool, *slot, *incarnation))
     }
 
     /// How many units of a process may be running a request.

@@ -19,8 +19,10 @@ pub const WORKERS: usize = 64;
 pub const POOLS: usize = 512;
 /// Processes of a pool, those that drain included.
 pub const SLOTS: usize = 128;
-/// Units of a process.
-pub const THREADS: usize = 64;
+/// Units of a process: threads, or requests that one event loop runs beside one another.
+pub const THREADS: usize = 1024;
+/// In the place of a port: all units of the process share one stream to each worker.
+pub(crate) const SHARED: u16 = 1;
 
 /// Words in the largest page that Linux has (64 KiB, on arm64): what is mapped by itself is a multiple of it.
 const ALIGNED: usize = 64 * 1024 / size_of::<u64>();
@@ -46,7 +48,7 @@ pub const WORDS: usize = FIRST_UNIT + POOLS * SLOTS * THREADS;
 pub(super) const MARK: MasterAt = MasterAt(0);
 const MAGIC: u64 = 0x6861_7463;
 /// Number of this layout: the next one whenever a word means something else, or is elsewhere, but for counters; and for those of the roster, which lies behind them in the same memory.
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 /// Number of the layout of counters: the next one whenever one of [`RowWord`] means something else, or is elsewhere. Each row
 /// has its own, so that workers of the program before an upgrade may go on to count as they do. 0: nobody counts there.
 pub(super) const COUNTERS: u64 = 1;
@@ -142,7 +144,7 @@ pub(super) fn pool(pool: u16, word: PoolWord) -> Option<MasterAt> {
 }
 
 /// `{incarnation 32 | port 16 | threads 16}` of a slot: which process its units belong to, where that is connected to if it is
-/// by a port, and how many units are in use.
+/// by a port ([`SHARED`]: by its socket, see there), and how many units are in use.
 pub(super) fn slot(pool: u16, slot: u16) -> Option<MasterAt> {
     (usize::from(slot) < SLOTS).then_some(MasterAt(base(pool)? + SLOT_WORDS + usize::from(slot)))
 }
@@ -268,7 +270,7 @@ mod tests {
         let masters = [pool(1, PoolWord::State), slot(1, 0), slot(1, SLOTS as u16 - 1)]
             .map(|at| page(at.unwrap().index()));
         assert_eq!(HashSet::from(masters).len(), 1);
-        let units = [unit(1, 0, 0), unit(1, 0, THREADS as u16 - 1)].map(|at| page(at.unwrap().index()));
+        let units = [unit(1, 0, 0), unit(1, 0, PAGE as u16 - 1)].map(|at| page(at.unwrap().index()));
         assert_eq!(HashSet::from(units).len(), 1);
         // Of each worker the first page, up to so many apps.
         let own = [row(3, RowWord::Beat), head(1, 3), held(125, 3)].map(|at| page(at.unwrap().index()));

@@ -322,7 +322,7 @@ const DROPPED: [&str; 9] = [
 ];
 
 /// Parses and checks `200 OK\0name\0value\0…`.
-fn head(payload: &[u8]) -> Result<(ResponseHead, BodyLength), String> {
+pub(super) fn head(payload: &[u8]) -> Result<(ResponseHead, BodyLength), String> {
     let payload = payload.strip_suffix(b"\0").ok_or("a response head without an end")?;
     let mut parts = payload.split(|byte| *byte == 0);
     let line = parts.next().unwrap_or_default();
@@ -387,7 +387,7 @@ fn taken(payload: &[u8]) -> Option<Duration> {
     Some(Duration::from_micros(u64::from(taken)))
 }
 
-fn file(payload: &[u8]) -> Option<(u64, u64)> {
+pub(super) fn file(payload: &[u8]) -> Option<(u64, u64)> {
     let (offset, len) = payload.split_first_chunk::<8>()?;
     let len: [u8; 8] = len.try_into().ok()?;
     let (offset, len) = (u64::from_le_bytes(*offset), u64::from_le_bytes(len));

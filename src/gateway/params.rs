@@ -16,7 +16,7 @@
 
 use super::http1::{is_nominated, nominated};
 use super::request::START;
-use super::{Request, shown};
+use super::{Request, moment, shown};
 use crate::http::text::Short;
 use crate::http::{Names, Scheme, fields};
 
@@ -60,44 +60,66 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     if let Some(peer) = request.peer.filter(|_| client == direct) {
         put(b"REMOTE_PORT", &Short::number(peer.port().into()));
     }
-    let said = request.shown.said().find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
-    let received = request.head.get("content-type").filter(|_| !request.shown.drops(b"content-type"));
-    if let Some(kind) = said.map(|(_, kind)| kind).or(received) {
+    if let Some(kind) = content_type(request) {
         put(b"CONTENT_TYPE", kind);
     }
     if let Some(length) = length {
         put(b"CONTENT_LENGTH", &Short::number(length));
     }
-    each_field(request, &mut put);
+    each_variable(request, &mut put);
+}
+
+/// The type of the body, as it came or as the operator says.
+pub(super) fn content_type<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let said = request.shown.said().find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+    let received = request.head.get("content-type").filter(|_| !request.shown.drops(b"content-type"));
+    said.map(|(_, kind)| kind).or(received)
+}
+
+/// The fields that an app is shown as such, but for those of the body.
+pub(super) struct Passed<'a> {
+    request: &'a Request<'a>,
+    nominated: Vec<&'a [u8]>,
+    way: Option<Vec<u8>>,
+    start: Option<[u8; moment::LEN]>,
+}
+
+impl<'a> Passed<'a> {
+    pub(super) fn of(request: &'a Request<'a>) -> Self {
+        Self {
+            request,
+            nominated: nominated(request.head.all("connection")),
+            way: request.shown.forwarded.then(|| shown::forwarded(request)),
+            start: request.start(),
+        }
+    }
+
+    /// Names and values, in their order.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let shown = &self.request.shown;
+        let way = self.way.as_ref().map(|way| (&b"Forwarded"[..], &way[..]));
+        let way = way.filter(|(name, _)| !shown.drops(name));
+        let start = self.start.as_ref().map(|start| (START.as_bytes(), &start[..]));
+        let host = shown.host.map(|host| (&b"Host"[..], host.as_bytes()));
+        let said = shown.said().filter(|(name, _)| !name.eq_ignore_ascii_case(b"content-type"));
+        let fields = self.request.head.fields().filter(|(name, _)| self.passes(name));
+        fields.chain(host).chain(way).chain(start).chain(said)
+    }
+
+    fn passes(&self, name: &[u8]) -> bool {
+        fields::is_name(name)
+            && !name.contains(&b'_')
+            && !self.request.is_claim(name)
+            && !self.request.is_replaced(name)
+            && !DROPPED.has(name)
+            && !is_nominated(name, &self.nominated)
+    }
 }
 
 /// The `HTTP_…` variables.
-fn each_field(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
-    let head = request.head;
-    let nominated = nominated(head.all("connection"));
-    let passes = |name: &[u8]| {
-        fields::is_name(name)
-            && !name.contains(&b'_')
-            && !request.is_claim(name)
-            && !request.is_replaced(name)
-            && !DROPPED.has(name)
-            && !is_nominated(name, &nominated)
-    };
-    let way = request.shown.forwarded.then(|| shown::forwarded(request));
-    let way =
-        way.as_ref().map(|way| (&b"Forwarded"[..], &way[..])).filter(|(name, _)| !request.shown.drops(name));
-    let start = request.start();
-    let start = start.as_ref().map(|start| (START.as_bytes(), &start[..]));
-    let host = request.shown.host.map(|host| (&b"Host"[..], host.as_bytes()));
-    let said = request.shown.said().filter(|(name, _)| !name.eq_ignore_ascii_case(b"content-type"));
-    let all: Vec<(&[u8], &[u8])> = head
-        .fields()
-        .filter(|(name, _)| passes(name))
-        .chain(host)
-        .chain(way)
-        .chain(start)
-        .chain(said)
-        .collect();
+fn each_variable(request: &Request<'_>, put: &mut impl FnMut(&[u8], &[u8])) {
+    let passed = Passed::of(request);
+    let all: Vec<(&[u8], &[u8])> = passed.each().collect();
     let (mut variable, mut joined) = (Vec::with_capacity(32), Vec::new());
     for (position, (name, value)) in all.iter().enumerate() {
         let same = |(other, _): &&(&[u8], &[u8])| other.eq_ignore_ascii_case(name);

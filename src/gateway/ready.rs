@@ -5,6 +5,7 @@
 //! the response head.
 
 use super::app::{self, Body, Response};
+use super::shared::{self, Asked};
 use super::{Event, Request};
 use crate::control::text;
 use crate::http::fault::Fault;
@@ -16,8 +17,8 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The row in HELLO of who is no worker; no worker ever has it.
 pub(crate) const ROW: u16 = u16::MAX;
 
-/// Number of the request on its stream.
-const STREAM: u32 = 1;
+/// Number of the request on its stream; where that is shared, the first of the first unit.
+const STREAM: u32 = 1 << 16;
 /// So much of a refusal's body is kept to be shown.
 const SHOWN: usize = 300;
 
@@ -69,8 +70,14 @@ impl std::fmt::Display for Accepted {
     }
 }
 
-/// Appends the frames of the question: those of a whole stream.
-pub(crate) fn ask(question: &Question, out: &mut Vec<u8>) {
+/// Appends the frames of the question: those of a whole stream; `shared`: of one for all units of the process.
+pub(crate) fn ask(question: &Question, shared: bool, out: &mut Vec<u8>) {
+    if shared {
+        shared::hello(ROW, out);
+        return question.asked("ready", |request| {
+            shared::ask(STREAM, Asked::Http, request, None, Body::None, out);
+        });
+    }
     app::hello(ROW, 0, out);
     question.asked("ready", |request| app::request(STREAM, request, None, Body::None, out));
 }
@@ -239,7 +246,7 @@ mod tests {
     #[test]
     fn the_question_looks_like_a_request_of_a_client() {
         let mut wire = Vec::new();
-        ask(&question(), &mut wire);
+        ask(&question(), false, &mut wire);
         let mut reader = frame::Reader::new();
         reader.feed(&wire);
         let hello = reader.poll().unwrap().unwrap();

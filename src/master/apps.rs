@@ -12,6 +12,7 @@ use super::output::Output;
 use super::surroundings::Surroundings;
 use crate::config::{App as Settings, HostProgram, Ready};
 use crate::control::{app_socket, frame, text};
+use crate::gateway::shared;
 use crate::supervisor::ChildId;
 use crate::sys::carried::Carried;
 use crate::sys::listener::Bound;
@@ -20,6 +21,7 @@ use crate::sys::process::{self, LaunchStep, Program};
 use crate::sys::{channel, listener, rights, signals, socket, user};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -54,8 +56,17 @@ pub(super) struct App {
     pub(super) slot: u16,
     /// Which process of its slot it is, on the board; unique in the slot.
     pub(super) incarnation: u32,
-    /// Threads, that is units.
-    pub(super) threads: u16,
+    /// Units: threads, or as many as share one stream to each worker.
+    pub(super) units: u16,
+    /// They share one.
+    #[serde(default)]
+    pub(super) shared: bool,
+    /// How many there are if they turn out to.
+    #[serde(default)]
+    shared_units: u16,
+    /// Rows of the workers that have tunnels to it.
+    #[serde(default)]
+    pub(super) tunnels: BTreeSet<u16>,
     /// It was told to drain: LEAVE is sent once no unit is claimed.
     pub(super) leaving: bool,
     /// It was told to end: nothing runs in it any more.
@@ -221,8 +232,10 @@ pub(super) fn host_settings(wanted: &Wanted<'_>) -> io::Result<Vec<(&'static str
     let own = user::uid();
     let workers = wanted.generation.account.as_ref().map_or(own, |account| account.uid);
     let multiprocess = if settings.processes.max > 1 { "1" } else { "0" };
+    let window = shared::window(settings.response_buffer.memory);
     Ok(vec![
         ("APP", settings.name.clone()),
+        ("WINDOW", window.to_string()),
         ("MULTIPROCESS", multiprocess.to_owned()),
         ("STRICT", u8::from(wanted.strict).to_string()),
         ("STACKS_SIGNAL", signals::stacks().to_string()),
@@ -300,7 +313,10 @@ impl App {
             pool: wanted.pool,
             slot: wanted.slot,
             incarnation: wanted.incarnation(),
-            threads: settings.kind.units(),
+            units: settings.kind.units(),
+            shared: false,
+            shared_units: settings.kind.shared_units(),
+            tunnels: BTreeSet::new(),
             leaving: false,
             ending: false,
             lingering: Vec::new(),
@@ -325,7 +341,12 @@ impl App {
 
     /// Whether nothing holds it that was told to drain, besides requests in its units.
     pub(super) fn is_free_of_tunnels(&self) -> bool {
-        self.command.as_ref().is_none_or(|command| command.tunnels.is_empty())
+        self.tunnels.is_empty()
+    }
+
+    /// It serves, and its units share one stream to each worker.
+    pub(super) fn shares(&mut self) {
+        (self.shared, self.units) = (true, self.shared_units);
     }
 
     /// Its ear, as long as it listens, and whether something waits.
@@ -354,14 +375,14 @@ impl App {
 
     /// A worker says that a request runs for long in a unit.
     pub(super) fn runs(&mut self, unit: u16, row: u16, since: Time, request: &str, now: Time) {
-        if unit < self.threads && self.running.runs(unit, row, since, request, now) {
+        if unit < self.units && self.running.runs(unit, row, since, request, now) {
             self.ask(unit, row);
         }
     }
 
     /// A worker says that a request has run for too long in a unit.
     pub(super) fn late(&mut self, unit: u16, row: u16, reason: &str, now: Time) {
-        if unit < self.threads && self.running.late(unit, row, reason, now) {
+        if unit < self.units && self.running.late(unit, row, reason, now) {
             self.ask(unit, row);
         }
     }
@@ -376,7 +397,7 @@ impl App {
 
     /// The same, if the host has not been asked already.
     pub(super) fn ask_once(&mut self, unit: u16, row: u16) {
-        if unit < self.threads && self.running.ask(unit, row) {
+        if unit < self.units && self.running.ask(unit, row) {
             self.ask(unit, row);
         }
     }
@@ -409,9 +430,9 @@ impl App {
     /// A worker was reaped: FREE is wanted for what it left behind.
     pub(super) fn worker_gone(&mut self, row: u16, now: Time) {
         self.running.gone(row, now);
+        self.tunnels.remove(&row);
         if let Some(command) = &mut self.command {
-            command.tunnels.remove(&row);
-            return (0..self.threads).for_each(|unit| command.is_over(unit, row));
+            return (0..self.units).for_each(|unit| command.is_over(unit, row));
         }
         self.tell(frame::Kind::Gone, &row.to_le_bytes());
     }

@@ -42,11 +42,11 @@ impl Inquiry {
     ///
     /// # Errors
     /// It cannot be connected to.
-    fn begin(socket: &Path, ready: &Ready, now: Time) -> io::Result<Self> {
+    fn begin(socket: &Path, shared: bool, ready: &Ready, now: Time) -> io::Result<Self> {
         let stream = socket::connect_unix(socket, Expect::Nothing)?;
         let (heard, attach) = channel::from_child()?;
         let mut asked = Vec::new();
-        ready::ask(&ready.question, &mut asked);
+        ready::ask(&ready.question, shared, &mut asked);
         let mut inquiry = Self {
             stream,
             asked,
@@ -127,7 +127,7 @@ impl Master {
     pub(super) fn ask_ready(&mut self, id: ChildId, now: Time) {
         let Some(app) = self.children.app_mut(id) else { return };
         let Some(ready) = &app.ready else { return self.supervisor.on(Input::Ready { child: id }, now) };
-        match Inquiry::begin(&app.socket, ready, now) {
+        match Inquiry::begin(&app.socket, app.shared, ready, now) {
             Ok(inquiry) => (app.inquiry, app.inquired) = (Some(inquiry), true),
             Err(error) => {
                 let reason = format!("the ready request cannot be sent: {error}");

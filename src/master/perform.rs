@@ -10,6 +10,7 @@ use super::{Master, Start, control, daemons, gates, keyring, logger, spawn};
 use crate::config::Config;
 use crate::control::command::Response;
 use crate::control::worker::ToWorker;
+use crate::dispatch::board::SHARED;
 use crate::dispatch::board::{SLOTS, WORKERS};
 use crate::supervisor::{ChildId, Input, Kill, Output, Plan, Ticket, spread, templates};
 use crate::sys::{code, listener, process, signals};
@@ -218,7 +219,8 @@ impl Master {
             }
         } else if let Some(app) = self.children.app_mut(id) {
             let port = app.command.as_ref().map_or(0, |command| command.port);
-            let rows = board.open(app.pool, app.slot, app.incarnation, app.threads, port);
+            let port = if app.shared { SHARED } else { port };
+            let rows = board.open(app.pool, app.slot, app.incarnation, app.units, port);
             self.poke_all(rows);
         }
     }
@@ -462,8 +464,11 @@ impl Master {
             } else {
                 format!("{} to {}", processes.min, processes.max)
             };
-            let (subject, units) = (app.kind.subject(), app.kind.units());
-            let each = if app.kind.command().is_some() { "connections" } else { "threads" };
+            let mut booted = self.children.apps().filter(|(_, process)| process.name == app.name);
+            let shares = booted.any(|(_, process)| process.shared);
+            let units = if shares { app.kind.shared_units() } else { app.kind.units() };
+            let each = if shares || app.kind.command().is_some() { "connections" } else { "threads" };
+            let subject = app.kind.subject();
             log::info!(target: "hatchery", "app {}: {subject}, processes: {count}, {each}: {units}", app.name);
         }
         for daemon in &config.daemons {

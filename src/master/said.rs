@@ -15,6 +15,9 @@ use crate::sys::sandbox::Applied;
 use crate::timer::Time;
 use std::os::fd::AsFd as _;
 
+/// What READY says of a process whose units share one stream to each worker.
+const INTERFACE_SHARED: &[u8] = b"asgi";
+
 impl Master {
     /// Takes in what a child has said.
     pub(super) fn hear(&mut self, pid: u32, hearing: Hearing, now: Time) {
@@ -174,7 +177,14 @@ impl Master {
 
     fn on_ready(&mut self, id: Id, payload: &[u8], now: Time) {
         match id {
-            Id::Pool(child) => self.ask_ready(child, now),
+            Id::Pool(child) => {
+                if payload == INTERFACE_SHARED
+                    && let Some(app) = self.children.app_mut(child)
+                {
+                    app.shares();
+                }
+                self.ask_ready(child, now);
+            }
             Id::Template(key) => {
                 let threads = payload.first_chunk().map_or(1, |threads| u32::from_le_bytes(*threads));
                 self.template_input(templates::Input::Ready { key, threads }, now);

@@ -5,9 +5,10 @@
 //! | Reading | a file to be read from disk | Sent |
 //! | Spooling | the rest of the request body | Queued, Proxy |
 //! | Queued | a unit of the app | App, or Sent with 503 |
-//! | App | the app's response | Sent, or once more Queued or App if the process has died |
+//! | App, Shared | the app's response | Sent, or once more Queued, App or Shared if the process has died; WebSocket |
 //! | Proxy | the upstream's response | Sent, or Tunnel after a 101 |
 //! | Tunnel | bytes of both sides, and their ends | Sent |
+//! | WebSocket | messages of both sides, and their ends | Sent |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
 mod admit;
@@ -19,6 +20,7 @@ mod proxied;
 mod respond;
 mod secure;
 mod tunnel;
+mod websocket;
 mod written;
 
 use super::context::Context;
@@ -122,8 +124,10 @@ enum Step {
     Spooling { whom: Collector, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time },
     App(Box<app::AppRun>),
+    Shared(Box<app::SharedRun>),
     Proxy(Box<proxy::ProxyRun>),
     Tunnel(Box<tunnel::Run>),
+    WebSocket(Box<websocket::Run>),
     Sent,
 }
 
@@ -214,7 +218,7 @@ impl Exchange {
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
             Handler::Respond(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
             Handler::App { .. } | Handler::Proxy(_)
-                if self.asks_tunnel() && !self.speaks_http(drive.config) =>
+                if self.asks_tunnel() && !self.may_tunnel(drive.config) =>
             {
                 self.refuse(NO_TUNNEL, drive);
             }
@@ -244,7 +248,7 @@ impl Exchange {
                 drive.reply.proceed();
                 let spool = RequestSpool::new(in_frames, &drive.cx.store);
                 self.step = Step::Spooling { whom: Collector::App(*app), spool };
-                if body == BodyLength::None {
+                if body == BodyLength::None || self.asks_tunnel() {
                     self.end_body(drive);
                 }
             }
@@ -309,6 +313,13 @@ impl Exchange {
         upstream.is_some_and(|upstream| upstream.protocol == gateway::Protocol::Http)
     }
 
+    /// Whether who answers it may take a WebSocket: whether an app of Python does shows once one of its processes has it.
+    fn may_tunnel(&self, config: &Config) -> bool {
+        let Some(Handler::App { app, .. }) = self.handler.as_deref() else { return self.speaks_http(config) };
+        let is_hosted = config.apps.get(*app).is_some_and(|app| app.kind.websocket().is_some());
+        is_hosted || self.speaks_http(config)
+    }
+
     /// An OPTIONS that goes no further (RFC 9110 §7.6.2).
     fn is_meant_for_us(&self) -> bool {
         let head = self.request.as_ref().map(|request| &request.head);
@@ -362,8 +373,10 @@ impl Exchange {
             Step::Reading(_) => false,
             Step::Proxy(run) => run.wants_body(),
             Step::Tunnel(run) => run.wants_client(),
+            Step::WebSocket(run) => run.wants_client(),
             Step::Spooling { .. } | Step::Sent => true,
-            Step::Queued { .. } | Step::App(_) => true,
+            // What comes before there is a tunnel is for the tunnel.
+            Step::Queued { .. } | Step::App(_) | Step::Shared(_) => !self.asks_tunnel(),
         }
     }
 
@@ -381,7 +394,8 @@ impl Exchange {
             }
             Step::Proxy(run) => run.push_body(bytes.into()),
             Step::Tunnel(_) => self.pass_up(bytes, drive),
-            Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Sent => {}
+            Step::WebSocket(run) => run.feed(bytes, drive.cx.now),
+            Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Shared(_) | Step::Sent => {}
         }
     }
 
@@ -419,7 +433,13 @@ impl Exchange {
             _ if trailers.is_empty() || self.led.is_some() => {}
             Step::Spooling { spool, .. } => spool.push_trailers(Box::new(trailers)),
             Step::Proxy(run) => run.push_trailers(Box::new(trailers)),
-            Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Tunnel(_) | Step::Sent => {}
+            Step::Reading(_)
+            | Step::Queued { .. }
+            | Step::App(_)
+            | Step::Shared(_)
+            | Step::Tunnel(_)
+            | Step::WebSocket(_)
+            | Step::Sent => {}
         }
     }
 
@@ -449,6 +469,10 @@ impl Exchange {
                 run.client_ended();
                 self.step = Step::Tunnel(run);
             }
+            Step::WebSocket(mut run) => {
+                run.client_ended();
+                self.step = Step::WebSocket(run);
+            }
             step => self.step = step,
         }
     }
@@ -477,8 +501,10 @@ impl Exchange {
             Step::Reading(reading) => Some(reading.until),
             Step::Queued { until, .. } => Some(*until),
             Step::App(run) => run.deadline(),
+            Step::Shared(run) => Some(run.deadline()),
             Step::Proxy(run) => run.deadline(),
             Step::Tunnel(run) => Some(run.deadline()),
+            Step::WebSocket(run) => run.deadline(),
             Step::Spooling { .. } | Step::Sent => None,
         }
     }
@@ -496,14 +522,12 @@ impl Exchange {
                 let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
                 let waits = run.lies_ahead();
                 self.count_wait(waits, drive.cx.now);
-                match self.take_back(&advance, drive) {
-                    Some((app, body)) => {
-                        self.step = Step::Sent;
-                        self.ask_for_unit(app, body, drive);
-                        true
-                    }
-                    None => self.take_unit_advance(advance, drive),
-                }
+                self.take_advance_of_app(advance, drive)
+            }
+            Step::Shared(run) => {
+                let request = self.request.as_ref();
+                let advance = run.advance(|| request.map(Request::line).unwrap_or_default(), drive);
+                self.take_advance_of_app(advance, drive)
             }
             Step::Proxy(run) => {
                 let advance = run.advance(drive);
@@ -523,7 +547,22 @@ impl Exchange {
                 }
                 advance => self.take_advance(advance, drive),
             },
+            Step::WebSocket(run) => {
+                let advance = run.advance(&mut self.received, drive);
+                self.take_advance(advance, drive)
+            }
             Step::Spooling { .. } | Step::Sent => false,
+        }
+    }
+
+    fn take_advance_of_app(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
+        match self.take_back(&advance, drive) {
+            Some((app, body)) => {
+                self.step = Step::Sent;
+                self.ask_for_unit(app, body, drive);
+                true
+            }
+            None => self.take_unit_advance(advance, drive),
         }
     }
 
@@ -571,8 +610,12 @@ impl Exchange {
             }
             Advance::Switched(mut head) => {
                 self.answered = Some(drive.cx.now);
-                self.show_fields(&mut head.fields, drive);
-                self.open_tunnel(&head, drive);
+                if let Step::Shared(_) = &self.step {
+                    self.open_websocket(&head, drive);
+                } else {
+                    self.show_fields(&mut head.fields, drive);
+                    self.open_tunnel(&head, drive);
+                }
             }
             Advance::Done => {
                 self.compare_length(drive);
@@ -598,8 +641,10 @@ impl Exchange {
         match std::mem::replace(&mut self.step, Step::Sent) {
             Step::Queued { app, .. } => cx.leave_queue(app, *owner),
             Step::App(mut run) => run.cancel(cx),
+            Step::Shared(run) => run.cancel(cx),
             Step::Proxy(mut run) => run.cancel(cx),
             Step::Tunnel(run) => run.close(cx),
+            Step::WebSocket(run) => run.close(cx),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Spooling { .. } | Step::Sent => {}
         }
@@ -615,8 +660,10 @@ impl Exchange {
             Step::Queued { .. } => first,
             Step::Proxy(run) => !run.has_ended() && (endless || (first && !drive.reply.has_begun())),
             Step::App(run) => endless || (first && run.lies_ahead()),
+            // Its task is told, and may be waiting for just that.
+            Step::Shared(_) => endless || (first && !drive.reply.has_begun()),
             // Its other side is told, and may have more to say.
-            Step::Tunnel(_) => false,
+            Step::Tunnel(_) | Step::WebSocket(_) => false,
             Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,
         };
         if self.left {
@@ -639,7 +686,7 @@ impl Exchange {
 
     /// Whether it goes on in another protocol.
     pub(super) fn is_tunnel(&self) -> bool {
-        matches!(self.step, Step::Tunnel(_))
+        matches!(self.step, Step::Tunnel(_) | Step::WebSocket(_))
     }
 
     /// Bytes that it keeps.

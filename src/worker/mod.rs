@@ -293,7 +293,7 @@ impl Worker {
         let left = self.cx.links.free_closed(&self.cx.poll);
         left.into_iter().for_each(|held| self.cx.tunnel_ended(held));
         self.cx.board.set_connections(self.clients.len() as u64);
-        self.cx.board.set_tunnels(self.cx.links.tunnels());
+        self.cx.board.set_tunnels(self.cx.links.tunnels() + self.cx.shared_tunnels());
         self.cx.board.set_buffered(self.cx.store.budget.held());
         let wanted = self.drain.accepts();
         self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);

@@ -88,7 +88,8 @@ fn the_reference_tells_the_truth_about_defaults() {
     let (config::Host::Wsgi(wsgi), config::Host::Wsgi(own)) = (&shop.kind, &app.kind) else {
         panic!("hosts of another kind")
     };
-    let kind = config::Wsgi { threads: wsgi.threads, ..own.clone() };
+    let mut kind = own.clone();
+    kind.threads = wsgi.threads;
     let defaults = config::App {
         name: app.name.clone(),
         kind: config::Host::Wsgi(kind),

@@ -38,6 +38,9 @@ pub(crate) enum Listens {
     Port,
 }
 
+/// So many requests at a time a server takes as a rule.
+const CONNECTIONS: u32 = 64;
+
 /// What stands for the path, or the port, in its arguments and environment.
 pub(crate) const SOCKET: &str = "{socket}";
 pub(crate) const PORT: &str = "{port}";
@@ -46,7 +49,7 @@ impl Default for Command {
     fn default() -> Self {
         Self {
             command: Vec::new(),
-            max_connections: THREADS as u32,
+            max_connections: CONNECTIONS,
             stop_signal: Signal::Term,
             upstream: Upstream::default(),
             proxy: Proxy::default(),

@@ -1,12 +1,13 @@
-//! WSGI: a Python callable, hosted by its interpreter with the embedded host program, a thread a unit.
+//! A Python callable, hosted by its interpreter with the embedded host program: of WSGI, a thread a unit; of ASGI, as many units
+//! as its event loop runs requests at a time. Which it is the host finds when it has imported it.
 
 use super::super::located::{Given, Node, Report};
 use super::super::problem::Complaint;
 use super::super::source::{DEFAULT_PATH, Source, find_program};
-use super::super::walk::{Form, Walk};
+use super::super::walk::{Choice, Form, Walk};
 use super::super::written::Written;
-use super::HostProgram;
-use crate::dispatch::board;
+use super::{HostProgram, WebSocket};
+use crate::dispatch::board::THREADS;
 use crate::gateway::app::{HOST_PROGRAM, template_program};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -21,12 +22,33 @@ pub struct Wsgi {
     pub callable: String,
     /// The interpreter: `<home>/bin/python`, or `python3` found on PATH.
     pub python: PathBuf,
-    /// Threads, that is requests at a time, per process.
+    /// How it is called.
+    pub(crate) interface: Interface,
+    /// Of a WSGI app: threads, that is requests at a time, per process.
     pub threads: u32,
+    /// Of an ASGI app: requests at a time per process; WebSockets and event streams are not counted.
+    pub(crate) max_connections: u32,
+    /// Of an ASGI app: what its WebSockets may do.
+    pub(crate) websocket: WebSocket,
 }
 
-/// Most threads a process can have: units of a slot on the board.
-const MOST_THREADS: u32 = board::THREADS as u32;
+/// How an app is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Interface {
+    /// As it turns out to want.
+    #[default]
+    Auto,
+    /// PEP 3333.
+    Wsgi,
+    /// ASGI 3.
+    Asgi,
+}
+
+const INTERFACES: [(&str, Interface); 3] =
+    [("Auto", Interface::Auto), ("Wsgi", Interface::Wsgi), ("Asgi", Interface::Asgi)];
+
+/// Most threads a process can have.
+const MOST_THREADS: u32 = 64;
 
 /// Imports an app, and leaves: exit 0, or a traceback on standard error.
 const IMPORT: &str = r#"
@@ -40,13 +62,33 @@ if factory:
     value = value()
 if not callable(value):
     raise TypeError(f"{module}:{name} is not callable, it is {value!r}")
-if any(map(inspect.iscoroutinefunction, (value, getattr(value, "__call__", None)))):
-    raise TypeError(f"{module}:{name} is an ASGI app, and this server hosts WSGI apps")
+runs = any(map(inspect.iscoroutinefunction, (value, getattr(value, "__call__", None))))
+if runs and sys.argv[3] == "wsgi":
+    raise TypeError(f"{module}:{name} is an ASGI app, and `interface` says Wsgi")
 "#;
 
 impl Default for Wsgi {
     fn default() -> Self {
-        Self { module: String::new(), callable: String::new(), python: PathBuf::new(), threads: 1 }
+        Self {
+            module: String::new(),
+            callable: String::new(),
+            python: PathBuf::new(),
+            interface: Interface::default(),
+            threads: 1,
+            max_connections: 1000,
+            websocket: WebSocket::default(),
+        }
+    }
+}
+
+impl Interface {
+    /// As a host is told of it, and tells it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "",
+            Self::Wsgi => "wsgi",
+            Self::Asgi => "asgi",
+        }
     }
 }
 
@@ -56,7 +98,10 @@ impl Wsgi {
         keys.need("module", "\"config.wsgi:application\"", &mut target);
         (self.module, self.callable) = (target.module, target.callable);
         keys.key("python", &mut self.python);
+        keys.key("interface", &mut Choice(&mut self.interface, &INTERFACES, &[]));
         keys.key("threads", &mut self.threads);
+        keys.key("max_connections", &mut self.max_connections);
+        keys.key("websocket", &mut self.websocket);
     }
 
     pub(super) fn check(&mut self, home: Option<&Path>, given: &Given<'_>, report: &mut Report<'_>) {
@@ -65,6 +110,16 @@ impl Wsgi {
         }
         if let Err(complaint) = check_threads(self.threads) {
             given.complain(report, complaint);
+        }
+        if self.max_connections == 0 || self.max_connections as usize > THREADS {
+            let complaint =
+                Complaint::new("`max_connections` is out of range", format!("from 1 to {THREADS}"));
+            report.add(&given.place_of("max_connections"), complaint);
+        }
+        if self.interface == Interface::Asgi && self.threads > 1 {
+            let what = "`threads` is for WSGI: an ASGI app runs its requests in one event loop";
+            report
+                .add(&given.place_of("threads"), Complaint::new(what, "remove it, or see `max_connections`"));
         }
     }
 
@@ -81,8 +136,10 @@ impl Wsgi {
         let settings = vec![
             ("MODULE", self.module.clone()),
             ("CALLABLE", self.callable.clone()),
+            ("INTERFACE", self.interface.as_str().to_owned()),
             ("THREADS", self.threads.to_string()),
-            ("INTERFACE", "wsgi".to_owned()),
+            ("MAX_CONNECTIONS", self.max_connections.to_string()),
+            ("MAX_MESSAGE", self.websocket.max_message.to_string()),
         ];
         HostProgram { file: &self.python, arguments: &["-"], input, settings }
     }
@@ -93,7 +150,8 @@ impl Wsgi {
 
     /// `-c` puts the working directory first on `sys.path`.
     pub(super) fn import(&self) -> Vec<String> {
-        vec!["-c".to_owned(), IMPORT.to_owned(), self.module.clone(), self.callable.clone()]
+        let interface = self.interface.as_str().to_owned();
+        vec!["-c".to_owned(), IMPORT.to_owned(), self.module.clone(), self.callable.clone(), interface]
     }
 }
 
@@ -200,11 +258,18 @@ mod tests {
             callable: "create_app()".to_owned(),
             python: "/srv/.venv/bin/python".into(),
             threads: 4,
+            ..Wsgi::default()
         };
         let (program, template) = (wsgi.program(), wsgi.template());
         assert_eq!((program.file, program.arguments), (Path::new("/srv/.venv/bin/python"), &["-"][..]));
-        let told =
-            [("MODULE", "shop.web"), ("CALLABLE", "create_app()"), ("THREADS", "4"), ("INTERFACE", "wsgi")];
+        let told = [
+            ("MODULE", "shop.web"),
+            ("CALLABLE", "create_app()"),
+            ("INTERFACE", ""),
+            ("THREADS", "4"),
+            ("MAX_CONNECTIONS", "1000"),
+            ("MAX_MESSAGE", "16777216"),
+        ];
         assert_eq!(program.settings, told.map(|(name, value)| (name, value.to_owned())));
         assert_eq!(program.input, HOST_PROGRAM);
         assert_eq!(template, HostProgram { input: template_program().into(), ..program });

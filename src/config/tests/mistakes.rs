@@ -413,12 +413,12 @@ fn mistakes_of_commands_have_their_message() {
             "apps.a.stop_signal: `stop_signal` is for an app that runs by a `command`",
         ),
         (
-            "command: [\"x\"], max_connections: 65",
-            "apps.a.max_connections: `max_connections` is out of range; from 1 to 64",
+            "command: [\"x\"], max_connections: 1025",
+            "apps.a.max_connections: `max_connections` is out of range; from 1 to 1024",
         ),
         (
             "command: [\"x\"], max_connections: 0",
-            "apps.a.max_connections: `max_connections` is out of range; from 1 to 64",
+            "apps.a.max_connections: `max_connections` is out of range; from 1 to 1024",
         ),
         ("command: [\"x\"], root: \"/srv\"", "apps.a.root: `root` is for `protocol: FastCgi`"),
         (

@@ -251,7 +251,7 @@ fn what_does_not_exist_is_never_claimed() {
         worker(&words, 0).abandon(lease);
     }
     assert_eq!(board.open(0, 0, 1, u16::MAX, 0), Rows::default());
-    assert_eq!((0..100).filter(|_| worker(&words, 0).claim(0).is_some()).count(), THREADS);
+    assert_eq!((0..2 * THREADS).filter(|_| worker(&words, 0).claim(0).is_some()).count(), THREADS);
 }
 
 /// The real words under real threads; `interleave` has the proof, this has the processor.

@@ -13,6 +13,7 @@ ACCEPT, TEXT, BINARY, CLOSE, TRAILERS = range(25, 30)
 MORE, TRAILED = 16, 32  # flags
 WHOLE = 65535  # the unit in a HELLO to a whole process
 WINDOW_IN = 64 * 1024  # bytes of messages that a worker sends beyond those that were credited
+MESSAGE = 64  # what each message takes of either window besides its payload
 PART = 64 * 1024  # of a body, of a message
 CODE = Struct("<H")
 WINDOW = 64 * 1024  # of an answer, unless the master says another one

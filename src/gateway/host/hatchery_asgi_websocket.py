@@ -70,7 +70,7 @@ class WebSocket(Http):
             message = {"type": "websocket.receive", "text": str(payload, "utf-8", "replace")}
         else:
             message = {"type": "websocket.receive", "bytes": payload}
-        self.messages.append((message, size))
+        self.messages.append((message, size + MESSAGE))
         if self.waiters:
             self.wake()
 
@@ -128,8 +128,8 @@ class WebSocket(Http):
             raise ValueError("websocket.send must have either bytes or text, not %s" % ("both" if text else "none"))
         size = len(data)
         link = self.link
-        if size <= self.window and size <= PART and not link.blocked and not self.turn:
-            self.window -= size
+        if size + MESSAGE <= self.window and size <= PART and not link.blocked and not self.turn:
+            self.window -= size + MESSAGE
             link.out += HEADER.pack(size, kind, 0, 0, self.number), data
             link.size += size
             if link.size >= TOGETHER:
@@ -145,6 +145,7 @@ class WebSocket(Http):
         self.turn = True
         try:
             await self.pass_on(kind, data, MORE)
+            self.window -= MESSAGE
         finally:
             self.turn = False
             self.wake()

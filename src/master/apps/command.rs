@@ -21,7 +21,6 @@ use crate::sys::user::Account;
 use crate::sys::{channel, listener, signals, socket, user};
 use crate::timer::Time;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
@@ -57,8 +56,6 @@ pub(in crate::master) struct Command {
     has_room: bool,
     /// The socket that it inherits, as long as a probe may ask for it.
     listener: Option<Carried>,
-    /// Rows of the workers that have tunnels to it.
-    pub(in crate::master) tunnels: BTreeSet<u16>,
     /// Units, each with the row of a worker, in which no request runs any more.
     over: Vec<(u16, u16)>,
 }
@@ -76,7 +73,6 @@ pub(super) fn spawn(wanted: &Wanted<'_>, of: &config::Command) -> io::Result<Chi
         port: 0,
         has_room: false,
         listener: None,
-        tunnels: BTreeSet::new(),
         over: Vec::new(),
     };
     let workers = wanted.generation.account.as_ref();
@@ -257,18 +253,18 @@ impl Master {
         else {
             return;
         };
-        let Some(command) = self.children.app_mut(id).and_then(|app| app.command.as_mut()) else { return };
+        let Some(app) = self.children.app_mut(id) else { return };
         if any {
-            command.tunnels.insert(row);
-        } else if command.tunnels.remove(&row) {
+            app.tunnels.insert(row);
+        } else if app.tunnels.remove(&row) {
             self.let_go(id, now);
         }
     }
 
     /// Whether a client has a tunnel to a process of the app in that pool.
     pub(in crate::master) fn has_tunnels(&self, pool: u16) -> bool {
-        let commands = self.children.apps().filter(|(_, app)| app.pool == pool);
-        commands.filter_map(|(_, app)| app.command.as_ref()).any(|command| !command.tunnels.is_empty())
+        let mut processes = self.children.apps().filter(|(_, app)| app.pool == pool);
+        processes.any(|(_, app)| !app.tunnels.is_empty())
     }
 }
 

@@ -65,8 +65,10 @@ impl Bench {
         let text = format!("(sites: [{sites}], log: (access: (path: \"access.log\", format: Json)))");
         fs::write(&file, text).unwrap();
         let (config, _) = config::load_with_warnings(&file, &config::Disk).unwrap();
-        let words: &[AtomicU64] = Vec::leak((0..Board::units().end).map(|_| AtomicU64::new(0)).collect());
-        let board = WorkerBoard::new(words, 0, &words[Board::area(0).unwrap()], &words[Board::units()]);
+        // No pools: there are no apps.
+        let units = Board::units().start;
+        let words: &[AtomicU64] = Vec::leak((0..units).map(|_| AtomicU64::new(0)).collect());
+        let board = WorkerBoard::new(words, 0, &words[Board::area(0).unwrap()], &words[units..]);
         let (control, master) = seqpacket::pair().unwrap();
         let (hear, tell) = nix::unistd::pipe().unwrap();
         let found = |path: PathBuf| (path.clone(), config::boot::StaticRoot::find(&path).ok());

@@ -1,15 +1,17 @@
 //! The part of an exchange that hands a request to an app: ask for a unit, describe the request, start; and once more if its
 //! process has died.
 
-use super::{Exchange, Step};
+use super::{Exchange, NO_TUNNEL, Step};
 use crate::config::Handler;
 use crate::dispatch::board::Lease;
-use crate::gateway;
-use crate::http::fault::Fault;
+use crate::gateway::websocket::handshake;
+use crate::gateway::{app, shared};
+use crate::http::BodyLength;
+use crate::http::fault::{Fault, Refusal};
 use crate::timer::Time;
 use crate::worker::drive::{Advance, Drive};
 use crate::worker::spool::RequestBody;
-use crate::worker::upstream::app::{AppRun, Ask, Asks, Grant, UNREACHED, Unsent};
+use crate::worker::upstream::app::{AppRun, Ask, Asks, Grant, SharedRun, UNREACHED, Unsent};
 use crate::worker::upstream::links::Unit;
 use std::io;
 use std::time::Duration;
@@ -47,6 +49,15 @@ impl Exchange {
         else {
             return;
         };
+        let is_shared = drive.cx.is_shared(grant.lease());
+        let is_websocket = match handshake::asked(&request.head, announced(&body)) {
+            Ok(None) => false,
+            Ok(Some(_)) if is_shared => true,
+            Err(refusal) if is_shared => return self.refuse_granted(app, grant, refusal, drive),
+            // To others it is a GET that says something of an upgrade, or a CONNECT, which has no other answer.
+            _ if self.asks_tunnel() => return self.refuse_granted(app, grant, NO_TUNNEL, drive),
+            _ => false,
+        };
         let id = self.id_text();
         let mut described = self.describe(request, mount, &id, drive.config, drive.cx);
         described.arrived = Some(self.wall);
@@ -56,14 +67,17 @@ impl Exchange {
             let error = io::Error::other("it has died with this request");
             drive.cx.lose_unit(Unit { app, lease: grant.lease() }, &error);
             Err(Unsent::Gone(error))
+        } else if is_shared {
+            let asked = if is_websocket { shared::Asked::WebSocket } else { shared::Asked::Http };
+            let ask = |stream, body: app::Body<'_>, out: &mut Vec<u8>| {
+                shared::ask(stream, asked, &described, length, body, out);
+            };
+            SharedRun::start(app, grant, asked, &body, ask, drive).map(Started::Shared)
         } else {
-            AppRun::start(
-                app,
-                grant,
-                &body,
-                |stream, body, out| gateway::app::request(stream, &described, length, body, out),
-                drive,
-            )
+            let ask = |stream, body: app::Body<'_>, out: &mut Vec<u8>| {
+                app::request(stream, &described, length, body, out);
+            };
+            AppRun::start(app, grant, &body, ask, drive).map(Started::Alone)
         };
         let may_repeat = self.died.is_none() && request.head.method().is_idempotent();
         match started {
@@ -72,7 +86,7 @@ impl Exchange {
                     run.keep(body);
                 }
                 self.count_wait(run.lies_ahead(), drive.cx.now);
-                self.step = Step::App(Box::new(run));
+                self.step = run.into_step();
             }
             // The process died after the claim and has not begun: another may try, for queue_timeout from now.
             Err(Unsent::Gone(error)) => {
@@ -89,6 +103,12 @@ impl Exchange {
                 self.fail_with(Fault::Shortage, &error.to_string(), None, drive);
             }
         }
+    }
+
+    /// It does without its unit.
+    fn refuse_granted(&mut self, app: usize, grant: Grant, refusal: Refusal, drive: &mut Drive<'_>) {
+        drive.cx.decline(app, grant);
+        self.refuse(refusal, drive);
     }
 
     /// It waits for a unit or a server from now on, or does no more.
@@ -121,15 +141,19 @@ impl Exchange {
         advance: &Advance,
         drive: &mut Drive<'_>,
     ) -> Option<(usize, RequestBody)> {
-        let Step::App(run) = &mut self.step else { return None };
+        let back = |step: &mut Step| match step {
+            Step::App(run) => run.take_back(),
+            Step::Shared(run) => run.take_back(),
+            _ => None,
+        };
         match advance {
             Advance::Returned => {
-                let (unit, body) = run.take_back()?;
+                let (unit, body) = back(&mut self.step)?;
                 self.returned = true;
                 Some((unit.app, body))
             }
             Advance::Broken(Fault::Closed) => {
-                let (unit, body) = run.take_back()?;
+                let (unit, body) = back(&mut self.step)?;
                 self.died = Some(unit.lease);
                 self.tell_death(drive);
                 Some((unit.app, body))
@@ -143,6 +167,43 @@ impl Exchange {
         let told = "its process has died; another one is asked";
         let line = format_args!("{handler}: {request}: {told} ({id})");
         drive.cx.note_fault(log::Level::Warn, &format!("{handler}: {told}"), line);
+    }
+}
+
+/// A run that has begun.
+enum Started {
+    Alone(AppRun),
+    Shared(SharedRun),
+}
+
+impl Started {
+    fn keep(&mut self, body: RequestBody) {
+        match self {
+            Self::Alone(run) => run.keep(body),
+            Self::Shared(run) => run.keep(body),
+        }
+    }
+
+    fn lies_ahead(&self) -> bool {
+        match self {
+            Self::Alone(run) => run.lies_ahead(),
+            Self::Shared(_) => false,
+        }
+    }
+
+    fn into_step(self) -> Step {
+        match self {
+            Self::Alone(run) => Step::App(Box::new(run)),
+            Self::Shared(run) => Step::Shared(Box::new(run)),
+        }
+    }
+}
+
+/// What a request had of a body.
+fn announced(body: &RequestBody) -> BodyLength {
+    match body.len() {
+        0 => BodyLength::None,
+        length => BodyLength::Known(length),
     }
 }
 

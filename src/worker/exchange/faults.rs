@@ -1,6 +1,7 @@
 //! The part of an exchange that tells what went wrong with it, and answers as the table of [`crate::http::fault`] says.
 
 use super::{Exchange, METHODS, Step};
+use crate::gateway::websocket::handshake;
 use crate::http::ResponseHead;
 use crate::http::fault::{Fault, Level, Refusal, Row, Who};
 use crate::timer::Time;
@@ -36,6 +37,10 @@ impl Exchange {
         let mut head = ResponseHead::new(fault.row().status);
         match head.status.0 {
             405 => head.fields.add("Allow", METHODS),
+            426 => {
+                head.fields.add("Upgrade", "websocket");
+                head.fields.add("Sec-WebSocket-Version", handshake::VERSION);
+            }
             503 => {
                 let wait = retry.map_or(SOON, |at| at.since(drive.cx.now).as_secs() + 1);
                 head.fields.add("Retry-After", wait.min(LATEST).to_string());

@@ -71,6 +71,7 @@ impl Exchange {
         self.show_fields(&mut head.fields, drive);
         match std::mem::replace(&mut self.step, Step::Sent) {
             Step::App(mut run) => run.cancel(drive.cx),
+            Step::Shared(run) => run.cancel(drive.cx),
             Step::Proxy(mut run) => run.discard(drive.cx),
             _ => {}
         }

@@ -146,15 +146,21 @@ impl Exchange {
 
     /// An interim response of the upstream.
     pub(super) fn pass_interim(&self, mut head: ResponseHead, drive: &mut Drive<'_>) {
-        let Some(proxy) = self.proxy(drive.config).filter(|proxy| proxy.early_hints) else { return };
-        head.fields.retain(|name| !proxy.response.drops(name));
+        match self.proxy(drive.config) {
+            Some(proxy) if !proxy.early_hints => return,
+            Some(proxy) => head.fields.retain(|name| !proxy.response.drops(name)),
+            None => {}
+        }
         drive.reply.interim(&head);
     }
 
     /// What follows the body of the upstream's response.
     pub(super) fn take_trailers(&mut self, config: &Config) -> Fields {
-        let Step::Proxy(run) = &mut self.step else { return Fields::new() };
-        let mut fields = run.take_trailers();
+        let mut fields = match &mut self.step {
+            Step::Proxy(run) => run.take_trailers(),
+            Step::Shared(run) => run.take_trailers(),
+            _ => return Fields::new(),
+        };
         if let Some(proxy) = self.proxy(config) {
             fields.retain(|name| !proxy.response.drops(name));
         }

@@ -50,8 +50,10 @@ impl Exchange {
 
     /// A tunnel ends when it is looked at next; whether it is one.
     pub(in crate::worker) fn ends_tunnel(&mut self) -> bool {
-        if let Step::Tunnel(run) = &mut self.step {
-            run.tunnel.cut();
+        match &mut self.step {
+            Step::Tunnel(run) => run.tunnel.cut(),
+            Step::WebSocket(run) => run.cut(),
+            _ => {}
         }
         self.is_tunnel()
     }

@@ -6,9 +6,13 @@
 
 mod ahead;
 mod run;
+mod shared;
+mod shared_run;
 
 pub(in crate::worker) use ahead::Ahead;
 pub(in crate::worker) use run::{AppRun, Unsent};
+pub(in crate::worker) use shared::{Came, Leave, SharedLink};
+pub(in crate::worker) use shared_run::SharedRun;
 
 use super::READS;
 use super::arrivals::{Arrivals, Stranger};
@@ -22,6 +26,7 @@ use crate::dispatch::WorkerBoard;
 use crate::dispatch::ahead::Pace;
 use crate::dispatch::board::{Freed, Lease};
 use crate::event::{Endpoint, Read};
+use crate::gateway::websocket::Settings;
 use crate::gateway::{self, Event};
 use crate::slab::Key;
 use crate::sys::socket;
@@ -48,7 +53,7 @@ const PATIENCE: Duration = Duration::from_millis(25);
 
 /// Units that are tried before a request is given up: all of two processes that have died at the same time. Each that fails
 /// is out of use; a neighbour that was taken over could put them back without end.
-pub(in crate::worker) const UNREACHED: u16 = 2 * crate::dispatch::board::THREADS as u16;
+pub(in crate::worker) const UNREACHED: u16 = 128;
 
 /// So much of a request's line is shown.
 const REQUEST: usize = 200;
@@ -59,9 +64,16 @@ fn named(lease: Lease) -> crate::control::worker::Unit {
     crate::control::worker::Unit { pool, slot, thread, incarnation }
 }
 
+/// A request's line, as it is shown: what follows the path may be secret.
+fn shown(line: &str) -> String {
+    line.split('?').next().unwrap_or_default().chars().take(REQUEST).collect()
+}
+
 /// The apps as this worker sees them, by index into `config.apps`.
 pub(in crate::worker) struct Apps {
     queues: Vec<AppQueue>,
+    /// WebSockets and event streams that share the stream of their process.
+    shared_tunnels: u64,
     /// A timer will ask for processes once more.
     asks_again: bool,
     /// A timer will look whether requests lie behind a slow one; it has fired.
@@ -86,6 +98,10 @@ struct AppQueue {
     pace: Pace,
     /// Open streams by unit.
     streams: HashMap<Lease, Key>,
+    /// Those that all units of a process share.
+    shared: Vec<shared::Standing>,
+    /// What its WebSockets may do.
+    websocket: Rc<Settings>,
     /// When the master was asked last.
     asked: Option<Time>,
     /// The board shows that requests wait here.
@@ -162,6 +178,8 @@ impl Apps {
             granted: HashMap::new(),
             pace: Pace::default(),
             streams: HashMap::new(),
+            shared: Vec::new(),
+            websocket: shared::settings(app),
             asked: None,
             published: false,
             closer: Rc::default(),
@@ -169,6 +187,7 @@ impl Apps {
         };
         Self {
             queues: config.apps.iter().enumerate().map(queue).collect(),
+            shared_tunnels: 0,
             asks_again: false,
             looks_ahead: false,
             calls_back: false,
@@ -190,7 +209,7 @@ impl AppQueue {
                 return Some(lease);
             }
         }
-        board.claim(self.pool)
+        self.claim_shared(board).or_else(|| board.claim(self.pool))
     }
 }
 
@@ -265,12 +284,18 @@ impl Context {
         if let Some(queue) = self.apps.queues.get_mut(app) {
             queue.waiting.retain(|waiting| waiting.owner != owner);
         }
-        match self.take_grant(app, owner) {
-            Some(Grant::Unit(lease)) => self.free_unit(Unit { app, lease }),
-            Some(Grant::Ahead(lease, key)) => self.leave_room_ahead(Unit { app, lease }, key),
-            None => {}
+        if let Some(grant) = self.take_grant(app, owner) {
+            self.decline(app, grant);
         }
         self.pump_queue(app);
+    }
+
+    /// What was granted is not used.
+    pub(in crate::worker) fn decline(&mut self, app: usize, grant: Grant) {
+        match grant {
+            Grant::Unit(lease) => self.free_unit(Unit { app, lease }),
+            Grant::Ahead(lease, key) => self.leave_room_ahead(Unit { app, lease }, key),
+        }
     }
 
     /// Something changed on the board: units may be free or offered, apps may have started or failed.
@@ -424,14 +449,7 @@ impl Context {
             self.drop_stream(key, unit);
         }
         let lease = unit.lease;
-        let closer = self.apps.queues.get(unit.app).map(|queue| Rc::clone(&queue.closer)).unwrap_or_default();
-        let path = app_socket(&self.runtime_dir, lease.pool, lease.slot, lease.incarnation);
-        let stream = socket::connect_unix(&path, socket::Expect::Descriptors)?;
-        if socket::peer_process(stream.as_fd()) != Some(self.master) {
-            closer.close(stream);
-            return Err(io::Error::other("what listens on the socket of the process is not the master's"));
-        }
-        let endpoint = Endpoint::new(stream);
+        let (endpoint, closer) = self.connect_to(unit)?;
         let peer = Peer::Unit(Box::new(UnitLink {
             unit,
             stream: 0,
@@ -455,6 +473,19 @@ impl Context {
             queue.streams.insert(lease, key);
         }
         Ok(key)
+    }
+
+    /// A new connection to the process of a unit, and what closes the descriptors that come over it.
+    fn connect_to(&self, unit: Unit) -> io::Result<(Endpoint, Rc<Closer>)> {
+        let Lease { pool, slot, incarnation, .. } = unit.lease;
+        let closer = self.apps.queues.get(unit.app).map(|queue| Rc::clone(&queue.closer)).unwrap_or_default();
+        let path = app_socket(&self.runtime_dir, pool, slot, incarnation);
+        let stream = socket::connect_unix(&path, socket::Expect::Descriptors)?;
+        if socket::peer_process(stream.as_fd()) != Some(self.master) {
+            closer.close(stream);
+            return Err(io::Error::other("what listens on the socket of the process is not the master's"));
+        }
+        Ok((Endpoint::new(stream), closer))
     }
 
     fn drop_stream(&mut self, key: Key, unit: Unit) {
@@ -583,10 +614,14 @@ impl Context {
 
     /// The timer of a link has fired.
     pub(in crate::worker) fn unit_timer(&mut self, key: Key) {
-        if let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) {
-            unit_link.armed = false;
+        match self.links.get_mut(key).map(|link| &mut link.peer) {
+            Some(Peer::Unit(unit_link)) => {
+                unit_link.armed = false;
+                self.expire_unit(key);
+            }
+            Some(Peer::Shared(_)) => self.expire_shared(key),
+            _ => {}
         }
-        self.expire_unit(key);
     }
 
     /// The app said FREE: its unit takes the next request, its stream is kept.
@@ -615,9 +650,7 @@ impl Context {
         let Some(Link { peer: Peer::Unit(unit_link), .. }) = self.links.get_mut(key) else { return };
         unit_link.told = true;
         let at = named(unit_link.unit.lease);
-        // What follows the path may be secret.
-        let request = line.split('?').next().unwrap_or_default().chars().take(REQUEST).collect();
-        self.tell(&ToMaster::Runs { at, since: since.0, request });
+        self.tell(&ToMaster::Runs { at, since: since.0, request: shown(line) });
     }
 
     /// A loose link had an event: an idle one that was closed by the other side goes, a unit that finishes a request
@@ -626,6 +659,7 @@ impl Context {
         let Some(link) = self.links.get_mut(key).filter(|link| link.is_loose()) else { return };
         match &link.peer {
             Peer::Check(_) => self.tend_check(key),
+            Peer::Shared(_) => self.tend_shared(key),
             Peer::Server(_) | Peer::Tunnel(_) => {
                 if link.is_spoilt(&mut self.keyring, &mut self.scratch) {
                     self.lose_idle_link(key);

@@ -77,7 +77,12 @@ impl Arrivals {
 
     /// If all frames that have come were taken, be it of this answer or of one behind it, what is left belongs to none.
     pub(in crate::worker) fn end(&self, response: &Response) -> Result<(), Stranger> {
-        if self.waiting.is_some() && response.is_between() { Err(Stranger::Unasked) } else { Ok(()) }
+        self.end_if(response.is_between())
+    }
+
+    /// The same where all answers come over one stream: `is_between` if what has come was taken as a whole.
+    pub(in crate::worker) fn end_if(&self, is_between: bool) -> Result<(), Stranger> {
+        if self.waiting.is_some() && is_between { Err(Stranger::Unasked) } else { Ok(()) }
     }
 
     /// Closes the stream over which they came: descriptors that nobody has read may lie in it.

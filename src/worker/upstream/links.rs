@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use super::app::Ahead;
+use super::app::{Ahead, SharedLink};
 use super::arrivals::Arrivals;
 use super::checks::Checking;
 use super::places::Held;
@@ -63,6 +63,8 @@ enum Room {
 pub(in crate::worker) enum Peer {
     /// A unit of an app.
     Unit(Box<UnitLink>),
+    /// All units of a process.
+    Shared(Box<SharedLink>),
     /// A server of an upstream.
     Server(ServerLink),
     /// A server of an upstream that speaks another protocol by now; never used for anything else.
@@ -231,7 +233,11 @@ impl Links {
 
     /// Whether a request still runs in a unit over one of the links.
     pub(in crate::worker) fn any_busy(&self) -> bool {
-        self.slab.iter().any(|(_, link)| matches!(&link.peer, Peer::Unit(unit) if unit.is_awaited()))
+        self.slab.iter().any(|(_, link)| match &link.peer {
+            Peer::Unit(unit) => unit.is_awaited(),
+            Peer::Shared(shared) => shared.is_awaited(),
+            Peer::Server(_) | Peer::Tunnel(_) | Peer::Check(_) => false,
+        })
     }
 }
 
@@ -331,11 +337,14 @@ impl Link {
         if let Some(tls) = &mut self.tls {
             tls.close(&mut self.endpoint);
         }
-        if let Peer::Unit(unit) = &self.peer {
-            // It may be closed late: the process is told now.
-            self.endpoint.shut();
-            unit.arrivals.close(self.endpoint.into_socket());
-        }
+        let arrivals = match &self.peer {
+            Peer::Unit(unit) => &unit.arrivals,
+            Peer::Shared(shared) => &shared.arrivals,
+            Peer::Server(_) | Peer::Tunnel(_) | Peer::Check(_) => return,
+        };
+        // It may be closed late: the process is told now.
+        self.endpoint.shut();
+        arrivals.close(self.endpoint.into_socket());
     }
 
     /// The same for a stream to an app; `false` if nothing can be written any more. What the host has said before may still

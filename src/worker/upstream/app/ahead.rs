@@ -2,6 +2,7 @@
 //! When that is done and what may be sent so: `docs/decisions/0027-look-ahead.md`; how many: [`crate::dispatch::ahead`].
 
 use super::Grant;
+use super::shared::write_waiting;
 use crate::dispatch::board::Lease;
 use crate::gateway;
 use crate::slab::Key;
@@ -246,6 +247,9 @@ impl Context {
         for key in self.links.take_kept() {
             let Some(link) = self.links.get_mut(key) else { continue };
             link.release();
+            if let Peer::Shared(_) = &link.peer {
+                write_waiting(link);
+            }
             if link.write_or_read() {
                 link.await_room(key, &self.poll);
             } else {

@@ -28,7 +28,7 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(1);
 
 /// When a request of an app with this `timeout` is told of.
-fn told_after(timeout: Duration) -> Duration {
+pub(super) fn told_after(timeout: Duration) -> Duration {
     LONG.min(timeout / 2)
 }
 
@@ -71,7 +71,7 @@ pub(in crate::worker) enum Unsent {
 
 /// Whether a unit was not reached for want of something that closing connections may not give, too: epoll's watches, room
 /// in the queue of a socket.
-fn is_lacking(error: &io::Error) -> bool {
+pub(super) fn is_lacking(error: &io::Error) -> bool {
     is_shortage(error)
         || error
             .raw_os_error()
