@@ -73,6 +73,7 @@
 //! | proof | a process, or its boot, that only shows that an app boots |
 //! | worn | to be replaced although it serves: it had its requests, its time or too much memory |
 //! | relief | the process that boots beside a worn one and takes its place |
+//! | edit | a change of code that is watched (`reload_on_change`); it rolls its app |
 //! | roll | to replace the processes of a pool one after the other, each by a relief |
 //! | dismissed | of a daemon's process: it is to leave, and its place is filled from the new configuration |
 //! | given up, abandoned | of a process that KILL has not ended: nothing waits for it any more |

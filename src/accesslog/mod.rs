@@ -1,7 +1,7 @@
 //! The access log: one record an exchange, rendered to one line. Pure: no I/O, no clock.
 //!
 //! Whatever a client sends, a record stays one line that a terminal shows as it is: control characters, quotes and
-//! bytes that are not UTF-8 are escaped in both formats.
+//! bytes that are not UTF-8 are escaped in all formats.
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +22,8 @@ pub(crate) enum Format {
     Combined,
     /// The same, with the name of the host in front.
     VhostCombined,
+    /// For who watches a terminal: what was asked, what came of it and what went wrong.
+    Short,
 }
 
 /// How many bytes each text of a record may have, tried in turn until the line is not too long.
@@ -85,6 +87,7 @@ pub(crate) fn render(format: Format, record: &Record<'_>, most: usize, out: &mut
         match format {
             Format::Json => json(record, part, out),
             Format::Combined => combined(record, part, out),
+            Format::Short => short(record, part, out),
             Format::VhostCombined => {
                 hex_escaped(record.name.unwrap_or(b"-"), part, out);
                 out.push(b' ');
@@ -176,6 +179,31 @@ fn combined(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     }
     let _ = write!(out, " {} ", Seconds(record.took));
     hex_escaped(if record.id.is_empty() { b"-" } else { record.id.as_bytes() }, part, out);
+    out.push(b'\n');
+}
+
+/// `status method target (time, bytes, who answered): what went wrong`.
+fn short(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
+    let _ = write!(out, "{} ", record.status);
+    hex_escaped(if record.method.is_empty() { b"-" } else { record.method }, part, out);
+    out.push(b' ');
+    hex_escaped(if record.target.is_empty() { b"-" } else { record.target }, part, out);
+    let (millis, bytes) = (record.took.as_secs_f64() * 1000.0, record.body_bytes);
+    let _ = if millis < 10.0 { write!(out, " ({millis:.1} ms") } else { write!(out, " ({millis:.0} ms") };
+    let _ = match bytes {
+        0..1024 => write!(out, ", {bytes} B"),
+        1024..1_048_576 => write!(out, ", {:.1} KiB", bytes as f64 / 1024.0),
+        _ => write!(out, ", {:.1} MiB", bytes as f64 / 1_048_576.0),
+    };
+    if !record.handler.is_empty() {
+        out.extend_from_slice(b", ");
+        hex_escaped(record.handler.as_bytes(), part, out);
+    }
+    out.push(b')');
+    if let Some(error) = record.error {
+        out.extend_from_slice(b": ");
+        hex_escaped(error.as_bytes(), part, out);
+    }
     out.push(b'\n');
 }
 

@@ -50,6 +50,33 @@ fn an_ordinary_record() {
 }
 
 #[test]
+fn who_watches_a_terminal_sees_what_came_of_a_request() {
+    assert_eq!(line(Format::Short, &ORDINARY), "200 GET /orders?page=2 (1002 ms, 5.0 KiB, app shop)\n");
+    let record = Record {
+        status: 502,
+        body_bytes: 17,
+        took: Duration::from_micros(1840),
+        target: b"/\x1b[2J",
+        error: Some("its process has died"),
+        ..ORDINARY
+    };
+    assert_eq!(
+        line(Format::Short, &record),
+        "502 GET /\\x1B[2J (1.8 ms, 17 B, app shop): its process has died\n"
+    );
+    let unread =
+        Record { status: 400, body_bytes: 3 << 20, method: b"", target: b"", handler: "", ..ORDINARY };
+    assert_eq!(line(Format::Short, &unread), "400 - - (1002 ms, 3.0 MiB)\n");
+    let mut out = Vec::new();
+    render(Format::Short, &Record { target: &[b'x'; 20_000], ..ORDINARY }, 4096, &mut out);
+    let line = String::from_utf8(out).unwrap();
+    assert!(
+        line.len() <= 4096 && line.contains("xxx... (1002 ms") && line.ends_with("app shop)\n"),
+        "{line}"
+    );
+}
+
+#[test]
 fn the_host_comes_first_and_the_rest_is_as_without_it() {
     let combined = line(Format::Combined, &ORDINARY);
     assert_eq!(line(Format::VhostCombined, &ORDINARY), format!("shop.example {combined}"));

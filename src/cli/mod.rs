@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod config;
 mod cron;
+mod dev;
 mod exec;
 mod helper;
 mod locate;
@@ -50,6 +51,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Arguments>),
     Serve(serve::Arguments),
+    Dev(Box<dev::Arguments>),
     Check(check::Arguments),
     Config(config::Arguments),
     Status(status::Arguments),
@@ -82,8 +84,9 @@ pub enum Failure {
 }
 
 /// What people type who come from other servers, and how it is done here.
-const HABITS: [(&[&str], &str); 3] = [
-    (&["up", "server", "runserver"], "`hatchery run` starts the server"),
+const HABITS: [(&[&str], &str); 4] = [
+    (&["up", "server"], "`hatchery run` starts the server"),
+    (&["runserver", "develop", "watch"], "`hatchery dev` starts the server for development"),
     (&["validate", "test", "configtest", "-t", "lint"], "`hatchery check` looks at a configuration"),
     (&["quit", "shutdown", "kill", "down"], "`hatchery stop` ends the server"),
 ];
@@ -123,6 +126,7 @@ impl Cli {
         match self.command {
             Command::Run(arguments) => run::execute(*arguments, worker),
             Command::Serve(arguments) => serve::execute(arguments, worker),
+            Command::Dev(arguments) => dev::execute(*arguments, worker),
             Command::Check(arguments) => check::execute(&arguments),
             Command::Config(arguments) => config::execute(&arguments),
             Command::Status(arguments) => status::execute(&arguments),

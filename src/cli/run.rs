@@ -31,6 +31,29 @@ pub(super) struct Arguments {
     flags: Flags,
 }
 
+/// What another command adds to `run`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Manner {
+    /// What it makes of a configuration that was read.
+    pub(super) adapt: Option<fn(&mut Config)>,
+    /// Where it listens if no flag says so.
+    pub(super) http: Option<&'static str>,
+    /// Directories with code.
+    pub(super) watch: Vec<String>,
+}
+
+impl Arguments {
+    /// Whether nothing says what to run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.config.is_none() && self.file.is_none() && self.is_file()
+    }
+
+    /// Whether a file says what to run, named or not.
+    pub(super) fn is_file(&self) -> bool {
+        !self.flags.given()
+    }
+}
+
 /// One app without a file, as `uwsgi --http` users type it.
 #[derive(Debug, Args)]
 #[group(id = "flags", multiple = true)]
@@ -95,11 +118,20 @@ impl Flags {
 
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
+    execute_as(arguments, Manner::default(), worker)
+}
+
+/// The same, in the manner of another command.
+pub(super) fn execute_as(arguments: Arguments, manner: Manner, worker: Worker) -> Result<u8, Failure> {
     master::heed_only_ends();
-    let Arguments { config, file, control, flags } = arguments;
+    let Arguments { config, file, control, mut flags } = arguments;
+    let given = flags.given();
+    if let Some(http) = manner.http.filter(|_| flags.http.is_empty() && flags.acme.is_empty()) {
+        flags.http.push(http.to_owned());
+    }
     let mut identity = locate::here();
     let mut found = None;
-    let load: Load = if flags.given() {
+    let load: Load = if given {
         let flags = RunFlags {
             http: flags.http,
             module: flags.module,
@@ -116,6 +148,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             idle: flags.idle,
             acme: flags.acme,
             email: flags.email,
+            watch: manner.watch,
         };
         Box::new(move |_: Option<&Path>| {
             let config = config::from_flags(&flags, &Disk).map_err(|problems| locate::lines(&problems))?;
@@ -140,7 +173,13 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
             Err(failure) => return Err(failure),
         }
     };
-    start(load, found, control, identity, worker)
+    let adapt = manner.adapt;
+    let load = move |file: Option<&Path>| {
+        let mut config = load(file)?;
+        adapt.into_iter().for_each(|adapt| adapt(&mut config));
+        Ok(config)
+    };
+    start(Box::new(load), found, control, identity, worker)
 }
 
 /// Nobody has named it.

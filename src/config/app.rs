@@ -48,6 +48,10 @@ pub struct App {
     pub keep: Keep,
     /// Commands that must succeed before the first process of a generation boots.
     pub before: Vec<Vec<String>>,
+    /// An edit of its code replaces its processes.
+    pub reload_on_change: bool,
+    /// Directories besides `chdir` where its code is.
+    pub watch: Vec<PathBuf>,
     /// What each new process must answer before it counts as ready.
     pub ready: Option<Ready>,
     /// A process is replaced after about so many requests.
@@ -107,6 +111,8 @@ impl Default for App {
             preload: false,
             keep: Keep::Nothing,
             before: Vec::new(),
+            reload_on_change: false,
+            watch: Vec::new(),
             ready: None,
             max_requests: None,
             user: None,
@@ -163,6 +169,8 @@ impl Section for App {
             keys.key("max_requests", &mut self.max_requests);
         }
         keys.key("before", &mut By(&mut self.before, commands));
+        keys.key("reload_on_change", &mut self.reload_on_change);
+        keys.key("watch", &mut By(&mut self.watch, paths));
         keys.key("ready", &mut self.ready);
         keys.key("max_rss", &mut self.upkeep.max_rss);
         keys.key("max_lifetime", &mut self.upkeep.max_lifetime);

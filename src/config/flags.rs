@@ -58,6 +58,8 @@ pub(crate) struct RunFlags {
     /// `--acme NAME`, several: names of the site, for which Let's Encrypt gives a certificate. It listens on `:443`, too, and
     /// without `--http` on `:80`.
     pub(crate) acme: Vec<String>,
+    /// `--watch DIR` of `hatchery dev`, several.
+    pub(crate) watch: Vec<String>,
     /// `--email`, where the authority reaches whoever runs this.
     pub(crate) email: Option<String>,
 }
@@ -223,7 +225,9 @@ fn app_of(
     let mut wsgi = Wsgi { module, callable, python, ..Wsgi::default() };
     wsgi.threads = run.threads.unwrap_or(wsgi.threads);
     let threads = check_threads(wsgi.threads);
-    let mut app = App { name: app_name(&chdir), kind: Host::Wsgi(wsgi), chdir, home, ..App::default() };
+    let watch = run.watch.iter().map(|path| absolute(here, path)).collect();
+    let name = app_name(&chdir);
+    let mut app = App { name, kind: Host::Wsgi(wsgi), chdir, home, watch, ..App::default() };
     for text in &run.env {
         let pair = text.split_once('=').ok_or_else(|| {
             Complaint::new(format!("`{text}` has no `=`"), format!("for example --env {text}=value"))

@@ -224,5 +224,9 @@ fn log_path(node: &Node<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
     }
 }
 
-const FORMATS: [(&str, Format); 3] =
-    [("Json", Format::Json), ("Combined", Format::Combined), ("VhostCombined", Format::VhostCombined)];
+const FORMATS: [(&str, Format); 4] = [
+    ("Json", Format::Json),
+    ("Combined", Format::Combined),
+    ("VhostCombined", Format::VhostCombined),
+    ("Short", Format::Short),
+];

@@ -23,6 +23,7 @@ mod control;
 pub(crate) mod credentials;
 mod cronjob;
 mod daemon;
+mod develop;
 pub(crate) mod env_file;
 mod fallback;
 mod files;

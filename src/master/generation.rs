@@ -280,6 +280,7 @@ impl Generation {
             upkeep: app.upkeep,
             before: gates::all(app),
             ready_timeout: app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.timeout),
+            watched: app.reload_on_change,
             kept: app.preload && app.keep == Keep::Template,
             daemon: None,
         });

@@ -27,6 +27,7 @@
 //! | `env_files` | what the files of `env_file` said |
 //! | `keyring`, `self_signed` | what workers are handed for TLS |
 //! | `touch` | files whose being touched reloads the server |
+//! | `edits` | changes of code, which roll its app |
 //! | `runtime`, `pidfile`, `notify`, `logger`, `environment` | one small thing each |
 
 mod abandoned;
@@ -38,6 +39,7 @@ mod complaints;
 pub mod control;
 mod cronjobs;
 mod daemons;
+mod edits;
 mod env_files;
 mod environment;
 mod events;
@@ -97,6 +99,7 @@ use crate::timer::Time;
 use acme::Acme;
 use child::Children;
 use control::Control;
+use edits::Edits;
 use follow::Follower;
 use generation::{Generation, PoolNumbers};
 use heartbeat::Heartbeat;
@@ -209,6 +212,10 @@ enum Token {
     Client(u64),
     /// Something happened to a file of `touch_reload`, perhaps.
     Touch,
+    /// Something happened to code that is watched, perhaps.
+    Edits,
+    /// The same of a file by which such an app is configured.
+    Settings,
     /// The same of a file of `tls`.
     Certificates,
     /// A connection waits while the workers are asleep.
@@ -281,6 +288,8 @@ struct Master {
     #[serde(skip)]
     roots_refused: Option<roots::Roots>,
     touch: Touch,
+    #[serde(skip)]
+    edits: Edits,
     keyring: Keyring,
     scheduler: Scheduler,
     acme: Acme,
@@ -368,6 +377,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: Touch::default(),
+            edits: Edits::default(),
             keyring: Keyring::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),
             acme: Acme::default(),

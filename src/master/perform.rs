@@ -311,6 +311,7 @@ impl Master {
 
     fn load(&mut self, now: Time) {
         self.notify.reloading(now);
+        self.edits.covered();
         let loaded = self.start.config().and_then(|config| {
             control::access(config.control.as_ref())?;
             Generation::prepare(config, Some(&self.current), &self.inherited, &mut self.numbers)
@@ -365,6 +366,8 @@ impl Master {
         self.current.listening.iter().for_each(Listening::settle_access);
         self.control.settle_access(self.current.config.control.as_ref());
         self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
+        self.edits.reload_over(true);
+        self.follow_edits(now);
         self.generation = generation;
         self.keyring.follow(&self.current.config, now);
         self.keyring.forget_faults();
@@ -399,6 +402,7 @@ impl Master {
     }
 
     fn reload_failed(&mut self) {
+        self.edits.reload_over(false);
         let reason = self.supervisor.last_reload_error().unwrap_or("stopped");
         // The last line of a traceback says most.
         let last = reason.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();

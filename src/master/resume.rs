@@ -1,6 +1,7 @@
 //! The start of a program that was executed in place of another one. Everything that can fail comes first and touches
 //! nothing: until then the program before can be executed again, with the same state (`put_back`).
 
+use super::edits::Edits;
 use super::heartbeat::Heartbeat;
 use super::memory::OutOfMemory;
 use super::order::{Order, REASON, Resume};
@@ -186,6 +187,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: state.touch,
+            edits: Edits::default(),
             keyring: state.keyring,
             scheduler: state.scheduler,
             acme: state.acme,

@@ -210,7 +210,7 @@ impl Touch {
     }
 
     /// The file that was touched, if it is time to look.
-    fn on_timeout(&mut self, now: Time) -> Option<PathBuf> {
+    pub(super) fn on_timeout(&mut self, now: Time) -> Option<PathBuf> {
         self.due.filter(|due| *due <= now)?;
         self.due = None;
         // First: what happens after the look is told.

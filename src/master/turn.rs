@@ -19,6 +19,7 @@ impl Master {
     pub(super) fn run(&mut self) -> Result<u8, String> {
         let now = clock::now();
         self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
+        self.follow_edits(now);
         self.keyring.follow(&self.current.config, now);
         self.await_end(now);
         self.follow_acme();
@@ -65,6 +66,7 @@ impl Master {
         set.add(self.signals.descriptor(), Token::Signals, Interest::READ);
         self.control.watch(&mut set);
         self.touch.watch(&mut set, Token::Touch);
+        self.edits.watch(&mut set);
         self.keyring.watch(&mut set);
         self.children.values().for_each(|child| child.watch(&mut set));
         set.add(self.alarm.descriptor(), Token::Alarm, Interest::READ);
@@ -100,7 +102,7 @@ impl Master {
         let own = earliest(self.control.deadline(), self.heartbeat.deadline());
         let own = earliest(earliest(own, self.notify.deadline()), self.nursery.core.deadline());
         let own = earliest(earliest(own, self.touch.deadline()), self.complaints_deadline());
-        let own = earliest(own, self.keyring.deadline());
+        let own = earliest(earliest(own, self.keyring.deadline()), self.edits_deadline(now));
         let asked = earliest(self.inquiry_deadline(), self.output_deadline());
         let asked = earliest(earliest(asked, self.acme.deadline(now)), self.names_deadline(now));
         earliest(cores, earliest(own, asked))
@@ -113,6 +115,7 @@ impl Master {
         self.expire_templates(now);
         self.control.on_timeout(now);
         self.reload_if_touched(now);
+        self.tend_edits(now);
         self.tend_keyring(now);
         self.notify.on_timeout(now);
         self.expire_inquiries(now);
@@ -175,6 +178,8 @@ impl Master {
                 }
             }
             Token::Touch => self.touch.ready(now),
+            Token::Edits => self.edits.ready(now),
+            Token::Settings => self.edits.settings_ready(now),
             Token::Certificates => self.keyring.ready(now),
             Token::Alarm => self.alarm.clear(),
             Token::Heir(number) => self.heirs.read(number, &mut self.journal, now),

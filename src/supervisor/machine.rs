@@ -1,6 +1,6 @@
 //! The supervisor itself: inputs in, outputs out, and `settle`, which derives everything that follows.
 
-use super::backoff::FIRST_WAIT;
+use super::backoff::{FIRST_WAIT, LONGEST_WAIT};
 use super::by_hand::Awaited;
 use super::handover::Handover;
 use super::pool::{Listing, Pool, WORKERS, is_leaving, is_open};
@@ -129,6 +129,7 @@ impl Supervisor {
             Input::Measured { child, rss } => self.on_measured(child, rss),
             Input::Scale { ticket, name, count } => self.on_scale(ticket, &name, count),
             Input::Restart { ticket, name, why } => self.on_restart(ticket, &name, why, now),
+            Input::Edited { pool } => self.on_edited(pool, now),
             Input::Readable => self.on_readable(),
             Input::Wanted { pool } => self.on_wanted(pool),
             Input::Load { child, load } => self.on_load(child, load),
@@ -395,7 +396,11 @@ impl Supervisor {
         let Some(pool) = self.pools.get_mut(position.pool) else { return };
         let told = told.map_or_else(|| format!("{}: ", pool.label()), |told| format!("{told}; "));
         let Some(slot) = pool.slots.get_mut(position.slot) else { return };
-        let wait = slot.backoff.died(ready_for);
+        let mut wait = slot.backoff.died(ready_for);
+        if pool.plan.watched && ready_for.is_zero() {
+            // The same code fails in the same way; an edit is tried at once.
+            wait = LONGEST_WAIT;
+        }
         if wait.is_zero() && !may_start {
             // A pool that this one comes `after` is down, too: the slot is filled when that pool is ready again.
             slot.restarts += 1;

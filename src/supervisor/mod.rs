@@ -38,6 +38,7 @@ mod backoff;
 mod busy;
 mod by_hand;
 mod daemon;
+mod edits;
 mod exit;
 mod gates;
 mod handover;
@@ -108,6 +109,9 @@ pub struct PoolPlan {
     pub before: Vec<String>,
     /// Of an app: what the ready request may take besides the boot.
     pub ready_timeout: Duration,
+    /// Its code is watched: an edit rolls it, a failed boot ends no start, and what it says is kept as a trouble (`edits`).
+    #[serde(default)]
+    pub watched: bool,
     /// A template of it stays while it sleeps. A reload has to import its new code anyway, and does so as its proof.
     pub kept: bool,
     /// It is a daemon.
@@ -319,6 +323,12 @@ pub enum Input {
         name: String,
         /// Why, for the log.
         why: &'static str,
+    },
+    /// Code of an app that is watched has changed, while nothing else is going on: its processes are replaced, and those
+    /// that boot begin again.
+    Edited {
+        /// The pool.
+        pool: PoolIndex,
     },
     /// `stop NAME` over the control socket: none of its processes until it is started again. Answered when none lives.
     StopOne {

@@ -160,7 +160,7 @@ impl Supervisor {
     }
 
     /// The answer to the command, if it is known at once.
-    fn begin_roll(
+    pub(super) fn begin_roll(
         &mut self,
         ticket: Ticket,
         at: usize,

@@ -41,6 +41,7 @@ impl Supervisor {
         let apps = self.pools.iter().filter(|pool| pool.is_app()).count();
         let Some(pool) = self.pools.get(at) else { return };
         let (index, is_workers, serves) = (pool.plan.index, pool.is_workers(), pool.ready() > 0);
+        let watched = self.pools.iter().any(|pool| pool.is_app() && pool.plan.watched);
         if pool.is_daemon() {
             // Sites serve without a daemon.
             if self.plan.all_or_nothing {
@@ -53,7 +54,8 @@ impl Supervisor {
             start.failed.push(index);
         }
         let failed = start.failed.len();
-        if is_workers || failed == apps || (failed > 0 && self.plan.all_or_nothing) {
+        // Who edits an app is shown what is wrong with it.
+        if is_workers || (!watched && (failed == apps || (failed > 0 && self.plan.all_or_nothing))) {
             self.abandon_start(now);
         }
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 mod apps;
 mod commands;
 mod daemons;
+mod edits;
 mod gates;
 mod modes;
 mod recycling;

@@ -57,6 +57,16 @@ impl Inotify {
         Ok(self.0.add_watch(path.as_str(), EVENTS)?)
     }
 
+    /// Watches an open directory as [`Self::watch`] does, but for each piece that is written to what is in it: that a file
+    /// was written is told when it is closed.
+    ///
+    /// # Errors
+    /// As [`Self::watch`].
+    pub(crate) fn watch_for_edits(&self, directory: BorrowedFd<'_>) -> io::Result<Watch> {
+        let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        Ok(self.0.add_watch(path.as_str(), EVENTS.difference(AddWatchFlags::IN_MODIFY))?)
+    }
+
     /// Watches what has this path.
     ///
     /// # Errors

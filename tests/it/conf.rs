@@ -100,6 +100,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         upkeep: Upkeep { max_rss: None, max_lifetime: None, ..shop.upkeep },
         stream_timeout: None,
         before: Vec::new(),
+        watch: Vec::new(),
         ready: None,
         max_requests: None,
         user: None,

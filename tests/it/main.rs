@@ -22,6 +22,7 @@ mod conf;
 mod cron;
 mod daemons;
 mod deaths;
+mod dev;
 mod differential;
 mod differential_proxy;
 mod django;
