@@ -51,7 +51,7 @@ pub(super) fn fill(found: &Found, pool: &mut PoolStatus) -> Result<(), Failure> 
                 "no stacks within {}s: it is stopped, waits in the kernel, or prints too much",
                 PATIENCE.as_secs()
             ),
-            Some(text) => text.to_owned(),
+            Some(text) => own_frames(text),
         });
     }
     Ok(())
@@ -101,9 +101,48 @@ fn take(stacks: &mut BTreeMap<String, Stack>, line: &LogLine) {
     stack.text.push('\n');
 }
 
+/// Begins the frames of our host program and what is below them: it is read from standard input.
+const HOST: &str = "  File \"<stdin>\", line ";
+
+/// Stacks of threads without the frames of the host, below those of the app. A thread with none of the app's waits for a request, or
+/// for a signal.
+fn own_frames(text: &str) -> String {
+    let mut shown: Vec<&str> = Vec::new();
+    let (mut below, mut bare) = (false, false);
+    for line in text.lines() {
+        let begins = !line.starts_with(' ');
+        if line.starts_with(HOST) && !below {
+            below = true;
+            if bare {
+                shown.push("  waits: nothing of the app runs in it");
+            }
+        }
+        below &= !begins;
+        bare = begins;
+        if !below {
+            shown.push(line);
+        }
+    }
+    shown.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_stack_the_frames_of_the_app_are_shown() {
+        let text = "Thread 0x1 [worker] (most recent call first):\n  File \"shop.py\", line 5 in lock\n  File \"shop.py\", line 9 in view\n  \
+                    File \"<stdin>\", line 7 in answer\n  File \"threading.py\", line 1 in run\n\
+                    Thread 0x2 (most recent call first):\n  File \"<stdin>\", line 3 in loop\n  File \"threading.py\", line 1 in run\n\
+                    Thread 0x3 (most recent call first):\n  File \"queue.py\", line 1 in get\n  File \"threading.py\", line 1 in run\n\
+                    Current thread 0x4 (most recent call first):\n  <no Python frame>";
+        let shown = "Thread 0x1 [worker] (most recent call first):\n  File \"shop.py\", line 5 in lock\n  File \"shop.py\", line 9 in view\n\
+                     Thread 0x2 (most recent call first):\n  waits: nothing of the app runs in it\n\
+                     Thread 0x3 (most recent call first):\n  File \"queue.py\", line 1 in get\n  File \"threading.py\", line 1 in run\n\
+                     Current thread 0x4 (most recent call first):\n  <no Python frame>";
+        assert_eq!(own_frames(text), shown);
+    }
 
     #[test]
     fn stacks_are_picked_from_what_an_app_prints() {
