@@ -74,6 +74,7 @@
 //! | worn | to be replaced although it serves: it had its requests, its time or too much memory |
 //! | relief | the process that boots beside a worn one and takes its place |
 //! | edit | a change of code that is watched (`reload_on_change`); it rolls its app |
+//! | trouble | what code that is watched has said instead of starting |
 //! | roll | to replace the processes of a pool one after the other, each by a relief |
 //! | dismissed | of a daemon's process: it is to leave, and its place is filled from the new configuration |
 //! | given up, abandoned | of a process that KILL has not ended: nothing waits for it any more |

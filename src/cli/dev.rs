@@ -25,11 +25,14 @@ pub(super) struct Arguments {
     /// several times
     #[arg(long, value_name = "DIR")]
     watch: Vec<String>,
+    /// Have pages in browsers on this machine load themselves again when code, templates or static files change
+    #[arg(long)]
+    live_reload: bool,
 }
 
 /// Runs the server until it is told to stop.
 pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failure> {
-    let Arguments { run, watch } = arguments;
+    let Arguments { run, watch, live_reload } = arguments;
     // What the machine serves is not what is being developed here.
     if run.is_empty() && !Path::new(FILE).exists() && !crate::master::is_upgrade() {
         let text = format!(
@@ -41,6 +44,7 @@ pub(super) fn execute(arguments: Arguments, worker: Worker) -> Result<u8, Failur
         let text = "--watch is for an app that flags name; in a file it is `watch` of the app".to_owned();
         return Err(Failure::Usage(text));
     }
-    let manner = Manner { adapt: Some(Config::develop), http: Some("127.0.0.1:8000"), watch };
+    let adapt = Box::new(move |config: &mut Config| config.develop(live_reload));
+    let manner = Manner { adapt: Some(adapt), http: Some("127.0.0.1:8000"), watch };
     run::execute_as(run, manner, worker)
 }

@@ -31,11 +31,14 @@ pub(super) struct Arguments {
     flags: Flags,
 }
 
+/// What a command makes of a configuration that was read.
+type Adapt = Box<dyn Fn(&mut Config)>;
+
 /// What another command adds to `run`.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Manner {
-    /// What it makes of a configuration that was read.
-    pub(super) adapt: Option<fn(&mut Config)>,
+    /// What it makes of a configuration.
+    pub(super) adapt: Option<Adapt>,
     /// Where it listens if no flag says so.
     pub(super) http: Option<&'static str>,
     /// Directories with code.
@@ -176,7 +179,7 @@ pub(super) fn execute_as(arguments: Arguments, manner: Manner, worker: Worker) -
     let adapt = manner.adapt;
     let load = move |file: Option<&Path>| {
         let mut config = load(file)?;
-        adapt.into_iter().for_each(|adapt| adapt(&mut config));
+        adapt.iter().for_each(|adapt| adapt(&mut config));
         Ok(config)
     };
     start(Box::new(load), found, control, identity, worker)

@@ -50,6 +50,8 @@ pub struct App {
     pub before: Vec<Vec<String>>,
     /// An edit of its code replaces its processes.
     pub reload_on_change: bool,
+    /// Pages that browsers on this machine have of it load themselves again after an edit.
+    pub live_reload: bool,
     /// Directories besides `chdir` where its code is.
     pub watch: Vec<PathBuf>,
     /// What each new process must answer before it counts as ready.
@@ -112,6 +114,7 @@ impl Default for App {
             keep: Keep::Nothing,
             before: Vec::new(),
             reload_on_change: false,
+            live_reload: false,
             watch: Vec::new(),
             ready: None,
             max_requests: None,
@@ -170,6 +173,7 @@ impl Section for App {
         }
         keys.key("before", &mut By(&mut self.before, commands));
         keys.key("reload_on_change", &mut self.reload_on_change);
+        keys.key("live_reload", &mut self.live_reload);
         keys.key("watch", &mut By(&mut self.watch, paths));
         keys.key("ready", &mut self.ready);
         keys.key("max_rss", &mut self.upkeep.max_rss);
@@ -186,6 +190,13 @@ impl Section for App {
             let hint = "add preload: true, or leave keep out";
             let what = "keep: Template without preload: there is no template";
             given.complain(report, Complaint::new(what, hint));
+        }
+        if self.live_reload && !self.reload_on_change {
+            let what = "live_reload without reload_on_change: nobody watches for edits";
+            given.complain(
+                report,
+                Complaint::new(what, "add reload_on_change: true, or leave live_reload out"),
+            );
         }
     }
 }

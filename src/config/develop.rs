@@ -10,10 +10,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Config {
     /// Every app is rolled when its code changes; what is old leaves soon; and the access log, unless the file says something
-    /// of it, is for who watches the terminal.
-    pub(crate) fn develop(&mut self) {
+    /// of it, is for who watches the terminal. `live_reload`: pages load themselves again.
+    pub(crate) fn develop(&mut self, live_reload: bool) {
         for app in &mut self.apps {
             app.reload_on_change = true;
+            app.live_reload |= live_reload;
         }
         self.drain_timeout = self.drain_timeout.min(PATIENCE);
         self.shutdown_timeout = self.shutdown_timeout.min(PATIENCE);

@@ -152,7 +152,7 @@ const CONTRACT: &str = r#"(
             processes: (min: 0, max: 4), threads: 2, idle: "5m", timeout: "30s", stream_timeout: "1h", stop_timeout: "3s", prove: true,
             user: "shop",
             preload: true, keep: Template, before: [["python", "manage.py", "migrate", "--check"], ["true"]],
-            reload_on_change: true, watch: ["../lib", "/srv/more"],
+            reload_on_change: true, live_reload: true, watch: ["../lib", "/srv/more"],
             response_buffer: (memory: "1MiB", file: "0B"),
         ),
     },
@@ -210,7 +210,7 @@ fn the_contract_s_example_is_understood() {
     assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!((app.preload, app.keep), (true, Keep::Template));
     assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));
-    assert!(app.reload_on_change);
+    assert!(app.reload_on_change && app.live_reload);
     assert_eq!(app.watch, [Path::new("/etc/hatchery/../lib"), Path::new("/srv/more")]);
     assert_eq!(config.upstreams[0].servers[1].weight, 2);
     assert_eq!(config.cron[0].task.app, Some(0));

@@ -44,6 +44,45 @@ pub enum Complaint {
     Malformed,
 }
 
+/// A part of what is wrong with an app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    /// Pool on the board.
+    pub(crate) pool: u16,
+    /// The same in all parts, and in no others.
+    pub(crate) serial: u64,
+    /// From 0, in order.
+    pub(crate) part: u16,
+    /// Nothing more follows.
+    pub(crate) is_last: bool,
+    pub(crate) text: String,
+}
+
+/// Characters of a part: escaped, each has six bytes at most, and a packet takes [`PACKET`].
+const PART: usize = 600;
+
+/// Bytes of a text that are told: its end, where the exception is.
+const LONGEST_TROUBLE: usize = 24 * 1024;
+
+impl Trouble {
+    /// The parts of a text, at least one; of a long one its end.
+    pub(crate) fn parts(pool: u16, serial: u64, text: &str) -> Vec<Self> {
+        let from = text.len().saturating_sub(LONGEST_TROUBLE);
+        let from = (from..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+        let cut = if from > 0 { "[...]\n" } else { "" };
+        let whole: Vec<char> = cut.chars().chain(text.get(from..).unwrap_or_default().chars()).collect();
+        let count = whole.chunks(PART).len();
+        let parts = whole.chunks(PART).zip(0u16..).map(|(part, number)| Self {
+            pool,
+            serial,
+            part: number,
+            is_last: usize::from(number) + 1 == count,
+            text: part.iter().collect(),
+        });
+        parts.collect()
+    }
+}
+
 /// From the master to a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
@@ -59,6 +98,18 @@ pub(crate) enum ToWorker {
     Stop {
         /// Bound.
         within: u64,
+    },
+    /// A part of what code that is watched has said instead of starting (`reload_on_change`).
+    Trouble(Trouble),
+    /// Something was edited: pages of apps with `live_reload` load themselves again that have another serial.
+    Edited {
+        /// Which no other edit has, of this master or of one before.
+        serial: u64,
+    },
+    /// The code of this pool starts.
+    Mended {
+        /// Pool on the board.
+        pool: u16,
     },
     /// DEL and ADD the listeners again: an exclusive wake-up may have been lost with a worker that left.
     Rearm,
@@ -253,11 +304,37 @@ mod tests {
     const UNIT: Unit = Unit { pool: 1, slot: 2, thread: 258, incarnation: 70_000 };
 
     #[test]
+    fn a_trouble_comes_in_parts_that_fit_and_of_a_long_one_the_end() {
+        for text in ["KeyError", &"\u{7}\u{1f600}".repeat(2000), &"line\n".repeat(20_000)] {
+            let parts = Trouble::parts(1, 7, text);
+            let whole: String = parts.iter().map(|part| part.text.as_str()).collect();
+            assert!(text.ends_with(whole.trim_start_matches("[...]\n")), "{}", text.len());
+            assert!(whole.len() >= text.len().min(LONGEST_TROUBLE), "{}", text.len());
+            assert_eq!(parts.iter().filter(|part| part.is_last).count(), 1);
+            assert!(
+                parts.last().unwrap().is_last
+                    && parts.iter().zip(0..).all(|(part, number)| part.part == number)
+            );
+            assert!(parts.into_iter().all(|part| ToWorker::Trouble(part).encode().len() <= PACKET));
+        }
+        assert!(Trouble::parts(1, 7, &"x".repeat(LONGEST_TROUBLE + 1))[0].text.starts_with("[...]\nx"));
+    }
+
+    #[test]
     fn every_message_survives_the_wire() {
         let down = [
             ToWorker::Open,
             ToWorker::Drain { within: 7 },
             ToWorker::Stop { within: u64::MAX },
+            ToWorker::Mended { pool: 3 },
+            ToWorker::Edited { serial: u64::MAX },
+            ToWorker::Trouble(Trouble {
+                pool: 3,
+                serial: 9,
+                part: 1,
+                is_last: true,
+                text: "x\n\"ü".to_owned(),
+            }),
             ToWorker::Rearm,
             ToWorker::AccessLog { path: None },
             ToWorker::AccessLog { path: Some("/a b\"".into()) },

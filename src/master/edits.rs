@@ -17,14 +17,16 @@ mod tree;
 use super::touch::Touch;
 use super::{Master, Token};
 use crate::config::{App, Config, Handler};
+use crate::control::worker::{ToWorker, Trouble};
 use crate::supervisor::{Input, Signal};
+use crate::sys::clock;
 use crate::sys::poll::Set;
 use crate::timer::{Time, earliest};
 use lull::Lull;
 use names::Code;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use tree::{Root, Tree};
+use tree::{Changed, Root, Tree};
 
 /// What is watched, and what has changed.
 #[derive(Debug, Default)]
@@ -39,6 +41,10 @@ pub(super) struct Edits {
     due: BTreeSet<u16>,
     /// Those that were due when the reload that is under way began.
     covered: BTreeSet<u16>,
+    /// Something changed that pages are made of, and no code.
+    pages: bool,
+    /// Of the last edit that pages are to know of; 0 before the first: then it is the time.
+    serial: u64,
 }
 
 impl Edits {
@@ -57,9 +63,10 @@ impl Edits {
     /// There may be news of code.
     pub(super) fn ready(&mut self, now: Time) {
         let Some(tree) = &mut self.tree else { return };
-        let changed = tree.changed();
-        if !changed.is_empty() {
-            self.changed.extend(changed);
+        let Changed { code, pages } = tree.changed();
+        if pages || !code.is_empty() {
+            self.changed.extend(code);
+            self.pages |= pages;
             self.lull.note(now);
         }
     }
@@ -100,6 +107,9 @@ impl Master {
     pub(super) fn follow_edits(&mut self, now: Time) {
         let config = &self.current.config;
         let watched = config.apps.iter().zip(&self.current.app_pools).filter(|(app, _)| app.reload_on_change);
+        if self.edits.serial == 0 && config.apps.iter().any(|app| app.live_reload) {
+            self.edits.serial = self.edits_serial();
+        }
         let roots: Vec<Root> = watched.flat_map(|(app, pool)| roots_of(app, *pool, config)).collect();
         let settings =
             if roots.is_empty() { Vec::new() } else { settings_of(config, self.start.file.as_ref()) };
@@ -127,6 +137,9 @@ impl Master {
         if self.edits.lull.is_over(now) {
             let changed = std::mem::take(&mut self.edits.changed);
             self.edits.due.extend(changed);
+            if std::mem::take(&mut self.edits.pages) {
+                self.pages_are_old();
+            }
             if self.edits.tree.as_ref().is_some_and(Tree::is_stale) {
                 self.follow_edits(now);
             }
@@ -135,6 +148,52 @@ impl Master {
             for pool in std::mem::take(&mut self.edits.due) {
                 self.roll_edited(pool, now);
             }
+        }
+    }
+
+    /// What the workers are to know of the app of a pool.
+    fn trouble_of(&self, pool: u16) -> Vec<ToWorker> {
+        match self.supervisor.trouble(pool) {
+            None => vec![ToWorker::Mended { pool }],
+            Some((since, text)) => {
+                Trouble::parts(pool, since.0, text).into_iter().map(ToWorker::Trouble).collect()
+            }
+        }
+    }
+
+    /// Tells the workers what is wrong with an app, or that nothing is.
+    pub(super) fn tell_trouble(&mut self, pool: u16) {
+        let messages = self.trouble_of(pool);
+        self.each_worker(|worker| messages.iter().for_each(|message| worker.tell(message)));
+    }
+
+    /// Pages that browsers have of apps with `live_reload` are to load themselves again.
+    pub(super) fn pages_are_old(&mut self) {
+        if self.current.config.apps.iter().any(|app| app.live_reload) {
+            self.edits.serial = self.edits_serial() + 1;
+            let message = ToWorker::Edited { serial: self.edits.serial };
+            self.each_worker(|worker| worker.tell(&message));
+        }
+    }
+
+    /// A browser may still have a page of a master before.
+    fn edits_serial(&self) -> u64 {
+        match self.edits.serial {
+            0 => clock::wall().seconds.unsigned_abs() * 1000,
+            serial => serial,
+        }
+    }
+
+    /// Tells a new worker what is wrong, and what was edited last.
+    pub(super) fn tell_troubles(&mut self, worker: u32) {
+        let pools = self.current.app_pools.iter().filter(|pool| self.supervisor.trouble(**pool).is_some());
+        let mut messages: Vec<ToWorker> = pools.flat_map(|pool| self.trouble_of(*pool)).collect();
+        if self.edits.serial > 0 {
+            messages.push(ToWorker::Edited { serial: self.edits.serial });
+        }
+        let child = self.children.get_mut(&worker).and_then(|child| child.held.role.worker_mut());
+        if let Some(worker) = child {
+            messages.iter().for_each(|message| worker.tell(message));
         }
     }
 
@@ -149,7 +208,7 @@ impl Master {
     }
 }
 
-/// Where the code of an app is.
+/// Where the code of an app is, and what its pages are made of.
 fn roots_of(app: &App, pool: u16, config: &Config) -> Vec<Root> {
     let code = if app.kind.command().is_some() { Code::Any } else { Code::Python };
     let served = config.sites.iter().flat_map(|site| &site.locations).filter_map(|location| match &*location
@@ -159,10 +218,21 @@ fn roots_of(app: &App, pool: u16, config: &Config) -> Vec<Root> {
         _ => None,
     });
     // A directory that is served as it is and has the app in it has code.
-    let served = served.filter(|root| !app.chdir.starts_with(root));
-    let left_out: Vec<PathBuf> = app.home.iter().cloned().chain(served).collect();
-    let paths = std::iter::once(&app.chdir).chain(&app.watch);
-    paths.map(|path| Root { pool, code, path: path.clone(), left_out: left_out.clone() }).collect()
+    let served: Vec<PathBuf> = served.filter(|root| !app.chdir.starts_with(root)).collect();
+    let home = app.home.iter().cloned();
+    let pages = app.live_reload;
+    let left_out: Vec<PathBuf> = home.clone().chain(served.iter().cloned()).collect();
+    let own = std::iter::once(&app.chdir).chain(&app.watch);
+    let own = own.map(|path| Root {
+        pool,
+        code: Some(code),
+        pages,
+        path: path.clone(),
+        left_out: left_out.clone(),
+    });
+    let served = served.into_iter().filter(|_| pages);
+    own.chain(served.map(|path| Root { pool, code: None, pages, path, left_out: home.clone().collect() }))
+        .collect()
 }
 
 /// Files by which apps are configured.

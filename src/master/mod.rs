@@ -330,9 +330,7 @@ impl Master {
     fn new(start: Start, config: Config) -> Result<Self, String> {
         crate::sys::signals::ignore_broken_pipes();
         let inherited = Inherited::from_environment()?;
-        if let Err(error) = process::close_at_exec() {
-            log::warn!(target: "hatchery", "apps, daemons and jobs get what was left open for this program: {error}");
-        }
+        close_at_exec();
         let stored = inherited.stored();
         let notify = Notify::from_environment(clock::now())?;
         let control = Control::open(start.control.as_deref(), config.control.as_ref(), &start.identity)?;
@@ -421,6 +419,12 @@ fn show_title(text: &str) {
         log::debug!(target: "hatchery", "process titles stay as they are: {error}");
     }
     title::set(text);
+}
+
+fn close_at_exec() {
+    if let Err(error) = process::close_at_exec() {
+        log::warn!(target: "hatchery", "apps, daemons and jobs get what was left open for this program: {error}");
+    }
 }
 
 fn adopt_orphans() {

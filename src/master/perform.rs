@@ -54,6 +54,8 @@ impl Master {
                 self.poke_workers();
                 self.template_input(templates::Input::State { pool, state }, now);
             }
+            Output::Trouble { pool } => self.tell_trouble(pool),
+            Output::Renewed => self.pages_are_old(),
             Output::Load => self.load(now),
             Output::Switch { generation } => {
                 self.switch(generation, now);
@@ -115,10 +117,14 @@ impl Master {
             Ok(child) => {
                 let pid = child.process.pid;
                 log::debug!(target: "hatchery", "started {} (process {pid})", child.name);
-                if child.role.worker().is_some() {
+                let is_worker = child.role.worker().is_some();
+                if is_worker {
                     self.each_app_to_be(|app| app.admit(pid));
                 }
                 self.children.add(child);
+                if is_worker {
+                    self.tell_troubles(pid);
+                }
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
             }
             Err(error) => {
@@ -368,6 +374,7 @@ impl Master {
         self.touch.follow("touch_reload", &self.current.config.touch_reload, now);
         self.edits.reload_over(true);
         self.follow_edits(now);
+        self.pages_are_old();
         self.generation = generation;
         self.keyring.follow(&self.current.config, now);
         self.keyring.forget_faults();

@@ -250,6 +250,7 @@ impl Supervisor {
         self.pools.retain(|pool| {
             pool.is_listed() || pool.next.is_some() || pool.is_alive() || !pool.abandoned.is_empty()
         });
+        self.settle_edits();
         self.publish();
         self.watch(now);
         self.settle_rolls();
@@ -325,6 +326,8 @@ impl Supervisor {
         let first = || reason.lines().next().unwrap_or_default().trim_end_matches("; it had printed:");
         pool.remember(position.slot, if is_gate { first() } else { exit::headline(reason) });
         let told = format!("{}: {reason}", pool.label());
+        let headline = format!("{}: still {}", pool.label(), exit::headline(reason));
+        let known = self.trouble_with(position.pool, reason, now);
         match (&self.mode, role) {
             (_, Role::Relief) => {
                 self.relief_refused(position.pool, &told);
@@ -332,6 +335,7 @@ impl Supervisor {
             }
             (Mode::Starting(_), _) => self.start_refused(position.pool, &told, now),
             (Mode::Reloading(_), Role::Next | Role::Proof) => self.fail_reload(&told, now),
+            _ if known => self.note(Level::Error, headline),
             _ => self.note(Level::Error, told),
         }
     }

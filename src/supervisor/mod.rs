@@ -443,6 +443,14 @@ pub enum Output {
         /// Its state.
         state: PoolState,
     },
+    /// What is wrong with an app whose code is watched has changed (`Supervisor::trouble`): those to whom it is shown are
+    /// to know.
+    Trouble {
+        /// The pool.
+        pool: PoolIndex,
+    },
+    /// The edits of an app have come to their end: what serves is new, or as before because the new does not start.
+    Renewed,
     /// Read the configuration again; answered by `Loaded` or `Rejected`.
     Load,
     /// The loaded configuration is the current one: close removed listeners, publish it.

@@ -55,6 +55,20 @@ pub(super) struct Pool {
     pub(super) restarts: u64,
     /// How the last process ended that was not told to.
     pub(super) last_exit: Option<String>,
+    /// Its code was edited, and what follows from that goes on.
+    #[serde(default)]
+    pub(super) edited: bool,
+    /// Its code is watched and did not start, and no process has become ready since.
+    #[serde(default)]
+    pub(super) trouble: Option<Trouble>,
+}
+
+/// What code that is watched has said instead of starting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trouble {
+    pub(super) since: Time,
+    /// A traceback, mostly.
+    pub(super) text: String,
 }
 
 /// A process that does not die.
@@ -130,6 +144,8 @@ impl Pool {
             published: None,
             restarts: 0,
             last_exit: None,
+            edited: false,
+            trouble: None,
         }
     }
 

@@ -19,7 +19,8 @@ const SPREAD: u128 = 10;
 /// A restart by command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Roll {
-    ticket: Ticket,
+    /// `None`: nobody waits for its end.
+    ticket: Option<Ticket>,
     pool: PoolIndex,
     total: usize,
     /// Processes that are still to be replaced.
@@ -136,7 +137,8 @@ impl Supervisor {
         pool.worn.retain(|worn| !worn.restart);
         let index = pool.plan.index;
         self.note(Level::Error, format!("{}; the process that it was to replace goes on", told.trim_end()));
-        let failed = self.rolls.extract_if(.., |roll| roll.pool == index).map(|roll| roll.ticket).collect();
+        let failed =
+            self.rolls.extract_if(.., |roll| roll.pool == index).filter_map(|roll| roll.ticket).collect();
         self.answer(failed, &Err(told.to_owned()));
     }
 
@@ -151,7 +153,7 @@ impl Supervisor {
     /// `restart`.
     pub(super) fn on_restart(&mut self, ticket: Ticket, name: &str, why: &'static str, now: Time) {
         let result = match self.commanded(name) {
-            Ok(at) => self.begin_roll(ticket, at, why, now),
+            Ok(at) => self.begin_roll(Some(ticket), at, why, now),
             Err(text) => Some(Err(text)),
         };
         if let Some(result) = result {
@@ -162,7 +164,7 @@ impl Supervisor {
     /// The answer to the command, if it is known at once.
     pub(super) fn begin_roll(
         &mut self,
-        ticket: Ticket,
+        ticket: Option<Ticket>,
         at: usize,
         why: &'static str,
         now: Time,
@@ -230,12 +232,12 @@ impl Supervisor {
             let stopped = pool.filter(|pool| pool.stopped.is_some());
             let stopped = stopped.map(|pool| format!("{} was stopped meanwhile", pool.label()));
             if let Some(why) = if stopping { Some(STOPPING.to_owned()) } else { stopped } {
-                self.tell(Output::Answer { ticket: roll.ticket, result: Err(why) });
+                self.answer(roll.ticket.into_iter().collect(), &Err(why));
             } else if let Some(end) = end {
                 let processes = if roll.total == 1 { "process" } else { "processes" };
                 let label = pool.map_or_else(String::new, Pool::label);
                 let result = end.map(|()| format!("{label}: {} {processes} replaced", roll.total));
-                self.tell(Output::Answer { ticket: roll.ticket, result });
+                self.answer(roll.ticket.into_iter().collect(), &result);
             } else {
                 self.rolls.push(roll);
             }

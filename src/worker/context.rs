@@ -4,6 +4,7 @@
 use super::beside::{Beside, Share};
 use super::challenges::Challenges;
 use super::client_quota::{ClientQuota, Counted};
+use super::edits::Edits;
 use super::exchange::Peer;
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
@@ -93,6 +94,7 @@ pub(super) struct Context {
     pub(super) next: VecDeque<Owner>,
     pub(super) links: Links,
     pub(super) apps: Apps,
+    pub(super) edits: Edits,
     pub(super) servers: Servers,
     /// What static locations serve.
     pub(super) files: Files,
@@ -187,9 +189,8 @@ impl Context {
             candidate,
             ..
         } = boot;
-        let mut keyring = Keyring::default();
+        let (mut keyring, challenges) = (Keyring::default(), Challenges::of(&credentials));
         keyring.renew(&credentials, &config);
-        let challenges = Challenges::of(&credentials);
         let (now, wall) = (clock::now(), clock::wall());
         let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
         Ok(Self {
@@ -205,6 +206,7 @@ impl Context {
             next: VecDeque::new(),
             links: Links::default(),
             apps: Apps::new(&config, &app_pools),
+            edits: Edits::default(),
             servers: Servers::new(&config, upstreams, process::open_files_limit()),
             files: Files::new(&config, &roots, candidate)?,
             pages: Pages::new(&config),

@@ -9,7 +9,7 @@
 
 use super::Worker;
 use super::client::Client;
-use super::context::Timer;
+use super::context::{Context, Timer};
 use crate::config::credentials::Credentials;
 use crate::control::worker::{PACKET, ToMaster, ToWorker};
 use crate::secret::Secret;
@@ -86,6 +86,12 @@ impl Worker {
             ToWorker::Drain { within } => self.leave(Mode::Draining, Duration::from_nanos(within)),
             ToWorker::Stop { within } => self.leave(Mode::Stopping, Duration::from_nanos(within)),
             ToWorker::Rearm => self.gate.rearm(&self.cx),
+            ToWorker::Trouble(part) => self.cx.edits.troubles.take(part),
+            ToWorker::Edited { serial } => {
+                let Context { edits, runnable, .. } = &mut self.cx;
+                runnable.extend(edits.note(serial));
+            }
+            ToWorker::Mended { pool } => self.cx.edits.troubles.mended(pool),
             ToWorker::AccessLog { .. } | ToWorker::Credentials { .. } => {}
         }
     }
@@ -135,6 +141,8 @@ impl Worker {
                 }
             }
         }
+        let Context { edits, runnable, .. } = &mut self.cx;
+        runnable.extend(edits.listening());
         // Others may have stood back because this worker had fewer connections.
         self.cx.poke_others();
     }

@@ -9,6 +9,7 @@
 //! | Proxy | the upstream's response | Sent, or Tunnel after a 101 |
 //! | Tunnel | bytes of both sides, and their ends | Sent |
 //! | WebSocket | messages of both sides, and their ends | Sent |
+//! | Telling | an edit, of which a page is to know | Sent, when the worker drains |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
 mod admit;
@@ -16,9 +17,11 @@ mod apps;
 mod faults;
 mod files;
 mod inside;
+mod live;
 mod proxied;
 mod respond;
 mod secure;
+mod trouble;
 mod tunnel;
 mod websocket;
 mod written;
@@ -90,6 +93,10 @@ pub(super) struct Exchange {
     fault: Option<&'static str>,
     /// It was given up because the client had left.
     left: bool,
+    /// It is between us and the browser of who develops: the access log has nothing of it.
+    aside: bool,
+    /// What is added to the page that answers it.
+    script: Option<Box<[u8]>>,
     /// What answers: the handler of its location, or the fallback.
     handler: Option<Rc<Handler>>,
     /// Bytes of the client that came through its tunnel.
@@ -128,6 +135,7 @@ enum Step {
     Proxy(Box<proxy::ProxyRun>),
     Tunnel(Box<tunnel::Run>),
     WebSocket(Box<websocket::Run>),
+    Telling(live::Telling),
     Sent,
 }
 
@@ -161,6 +169,8 @@ impl Exchange {
             error: None,
             fault: None,
             left: false,
+            aside: false,
+            script: None,
             handler: None,
             received: None,
             unreached: 0,
@@ -180,7 +190,10 @@ impl Exchange {
         let routed = self.route(request, drive.config, drive.cx);
         drive.reply.is_secure(self.site().filter(|_| self.peer.session.is_some()));
         match routed {
-            Ok(()) if self.answers_authority(drive) || self.turns_away(drive) => {}
+            Ok(())
+                if self.answers_authority(drive)
+                    || self.turns_away(drive)
+                    || self.answers_developer(drive) => {}
             Ok(()) => self.admit(body, drive),
             Err(status) => self.answer_page(status, drive),
         }
@@ -215,6 +228,7 @@ impl Exchange {
     fn start(&mut self, body: BodyLength, drive: &mut Drive<'_>) -> Served {
         let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
         match &*handler {
+            Handler::App { app, .. } if self.shows_trouble(*app, drive) => {}
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
             Handler::Respond(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
             Handler::App { .. } | Handler::Proxy(_)
@@ -374,7 +388,7 @@ impl Exchange {
             Step::Proxy(run) => run.wants_body(),
             Step::Tunnel(run) => run.wants_client(),
             Step::WebSocket(run) => run.wants_client(),
-            Step::Spooling { .. } | Step::Sent => true,
+            Step::Spooling { .. } | Step::Telling(_) | Step::Sent => true,
             // What comes before there is a tunnel is for the tunnel.
             Step::Queued { .. } | Step::App(_) | Step::Shared(_) => !self.asks_tunnel(),
         }
@@ -395,7 +409,12 @@ impl Exchange {
             Step::Proxy(run) => run.push_body(bytes.into()),
             Step::Tunnel(_) => self.pass_up(bytes, drive),
             Step::WebSocket(run) => run.feed(bytes, drive.cx.now),
-            Step::Reading(_) | Step::Queued { .. } | Step::App(_) | Step::Shared(_) | Step::Sent => {}
+            Step::Reading(_)
+            | Step::Queued { .. }
+            | Step::App(_)
+            | Step::Shared(_)
+            | Step::Telling(_)
+            | Step::Sent => {}
         }
     }
 
@@ -439,6 +458,7 @@ impl Exchange {
             | Step::Shared(_)
             | Step::Tunnel(_)
             | Step::WebSocket(_)
+            | Step::Telling(_)
             | Step::Sent => {}
         }
     }
@@ -505,6 +525,7 @@ impl Exchange {
             Step::Proxy(run) => run.deadline(),
             Step::Tunnel(run) => Some(run.deadline()),
             Step::WebSocket(run) => run.deadline(),
+            Step::Telling(telling) => Some(telling.until),
             Step::Spooling { .. } | Step::Sent => None,
         }
     }
@@ -551,6 +572,7 @@ impl Exchange {
                 let advance = run.advance(&mut self.received, drive);
                 self.take_advance(advance, drive)
             }
+            Step::Telling(_) => self.advance_telling(drive),
             Step::Spooling { .. } | Step::Sent => false,
         }
     }
@@ -606,6 +628,7 @@ impl Exchange {
             Advance::Head(mut head, body) => {
                 self.answered = Some(drive.cx.now);
                 self.give_kept(&mut head, Answerer::Other);
+                let body = self.add_script(&head, body, drive);
                 drive.reply.head(&head, body, drive.cx);
             }
             Advance::Switched(mut head) => {
@@ -618,6 +641,7 @@ impl Exchange {
                 }
             }
             Advance::Done => {
+                self.send_script(drive);
                 self.compare_length(drive);
                 self.finish(drive);
             }
@@ -646,6 +670,7 @@ impl Exchange {
             Step::Tunnel(run) => run.close(cx),
             Step::WebSocket(run) => run.close(cx),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
+            Step::Telling(_) => cx.edits.leave(*owner),
             Step::Spooling { .. } | Step::Sent => {}
         }
     }
@@ -664,6 +689,7 @@ impl Exchange {
             Step::Shared(_) => endless || (first && !drive.reply.has_begun()),
             // Its other side is told, and may have more to say.
             Step::Tunnel(_) | Step::WebSocket(_) => false,
+            Step::Telling(_) => true,
             Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,
         };
         if self.left {

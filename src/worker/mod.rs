@@ -20,6 +20,7 @@ mod closer;
 mod context;
 mod drain;
 mod drive;
+mod edits;
 mod exchange;
 pub(crate) mod handler;
 mod handshakes;
@@ -37,6 +38,7 @@ mod spool;
 mod stream;
 mod throttle;
 mod transport;
+mod troubles;
 mod upstream;
 
 use crate::config::boot::WorkerBoot;

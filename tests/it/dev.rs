@@ -1,6 +1,6 @@
 //! Apps whose code is edited while they serve: `hatchery dev`, and `reload_on_change`.
 
-use crate::harness::{Load, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Load, Reply, SOON, Server, Setup, get, holds, wait_until};
 use nix::sys::signal::Signal;
 use std::fs;
 
@@ -42,7 +42,7 @@ fn wait_answer(server: &Server, text: &str) {
 
 /// How many times a roll has begun.
 fn edits(server: &Server) -> usize {
-    server.log().iter().filter(|line| line.contains("its code has changed")).count()
+    server.log().iter().filter(|line| line.ends_with("hatchery: app shop: its code has changed")).count()
 }
 
 /// Waits until an edit that was made before has been noticed, and says how many were by then: another one, of a file that is
@@ -263,4 +263,216 @@ fn dev_watches_the_app_of_its_flags_and_every_app_of_a_file() {
     let server = setup.start();
     write(&server, "shop.py", &answering("two"));
     wait_answer(&server, "two");
+}
+
+/// What a browser on this machine has for a path, with more fields.
+#[track_caller]
+fn browse(server: &Server, method: &str, path: &str, more: &[(&str, &str)]) -> Reply {
+    let host = server.address.to_string();
+    let mut fields = vec![("Host", host.as_str()), ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
+    fields.retain(|(name, _)| more.iter().all(|(other, _)| other != name));
+    fields.extend(more);
+    Connection::open(server.address).unwrap().request(method, path, &fields, b"").unwrap()
+}
+
+const BROKEN: &str = "def view():\n    return '<script>'\nraise ValueError('<b>no</b> & none')\n";
+
+#[test]
+fn a_browser_on_this_machine_is_shown_the_traceback_and_nobody_else() {
+    let server = start(&answering("one"), "").tolerant(&["could not start"]);
+    wait_answer(&server, "one");
+    write(&server, "shop.py", BROKEN);
+    server.wait_log("the process that it was to replace goes on");
+    let page = wait_until(SOON, "the page with the traceback", || {
+        let page = browse(&server, "GET", "/cart?a=1", &[]);
+        holds(page.status == 500, (page.status, page.text())).map(|()| page)
+    });
+    let text = page.text();
+    assert!(text.contains("ValueError: &lt;b&gt;no&lt;/b&gt; &amp; none") && !text.contains("<b>"), "{text}");
+    assert!(text.contains("Traceback (most recent call last)") && text.contains("shop.py"), "{text}");
+    let policy = page.field("content-security-policy").unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'nonce-") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    assert_eq!(page.field("cache-control"), Some("no-store"));
+    // Everybody else has the code from before.
+    let old = |method, more: &[(&str, &str)]| {
+        let reply = browse(&server, method, "/cart?a=1", more);
+        assert_eq!((reply.status, reply.text().as_str()), (200, "one"), "{method} {more:?}");
+    };
+    old("GET", &[("Accept", "*/*")]);
+    old("GET", &[("Accept", "application/json")]);
+    old("POST", &[]);
+    for field in ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Proto"] {
+        old("GET", &[(field, "for=192.0.2.1")]);
+    }
+    old("GET", &[("Host", "evil.example")]);
+    assert_eq!(browse(&server, "HEAD", "/", &[("Host", "localhost")]).status, 500);
+    // The link goes on with it, until there is another traceback.
+    let link = text.split("<a href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let reply = browse(&server, "GET", link, &[]);
+    assert_eq!((reply.status, reply.field("location")), (303, Some("/cart?a=1")));
+    let cookie = reply.field("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    old("GET", &[("Cookie", &format!("a=b; {cookie}"))]);
+    assert_eq!(browse(&server, "GET", "/", &[("Cookie", "hatchery_old=1")]).status, 500);
+    assert_eq!(
+        browse(&server, "GET", &link.replace("/cart", "//evil.example"), &[]).status,
+        500,
+        "no redirect"
+    );
+    // Mended.
+    write(&server, "shop.py", &answering("two"));
+    wait_answer(&server, "two");
+    wait_until(SOON, "the page is gone", || {
+        let reply = browse(&server, "GET", "/", &[]);
+        holds(reply.status == 200 && reply.text() == "two", reply.status)
+    });
+}
+
+#[test]
+fn the_first_code_that_does_not_start_is_shown_too_in_all_ways_of_starting() {
+    let sleeping = "processes: (min: 0, max: 1)";
+    for more in ["", sleeping, "preload: true", "processes: 2"] {
+        let server = start(BROKEN, more).tolerant(&["could not start", "ValueError"]);
+        let page = wait_until(SOON, "the page with the traceback", || {
+            let page = browse(&server, "GET", "/", &[]);
+            holds(page.status == 500, (more, page.status, page.text())).map(|()| page)
+        });
+        assert!(page.text().contains("Nothing serves in its place"), "{}", page.text());
+        assert!(!page.text().contains("<a href"), "{}", page.text());
+        assert_eq!(browse(&server, "POST", "/", &[]).status, 500, "{more}");
+        let api = browse(&server, "GET", "/", &[("Accept", "*/*")]);
+        assert!(api.status == 503 && !api.text().contains("ValueError"), "{more} {}", api.text());
+        // A worker that comes later knows it, and so does one of a program that was replaced.
+        if more.is_empty() {
+            let before = server.ready("worker");
+            assert_eq!(server.command(&["restart", "workers"]).code, Some(0));
+            assert_ne!(server.ready("worker"), before);
+            assert_eq!(browse(&server, "GET", "/", &[]).status, 500);
+        }
+        write(&server, "shop.py", &answering("mended"));
+        wait_until(SOON, "the new code serves browsers", || {
+            let reply = browse(&server, "GET", "/", &[]);
+            holds(reply.text() == "mended", (more, reply.status))
+        });
+    }
+}
+
+#[test]
+fn a_server_that_nobody_develops_shows_nothing() {
+    let setup = Setup::new(&site("processes: (min: 0, max: 1)"));
+    setup.directory.write("shop.py", BROKEN);
+    let server = setup.start().tolerant(&["could not start"]);
+    let reply = browse(&server, "GET", "/", &[]);
+    assert!(reply.status == 503 && !reply.text().contains("ValueError"), "{}", reply.text());
+    assert_eq!(browse(&server, "GET", "/.hatchery/old/1/x", &[]).status, 503, "it is the app's");
+}
+
+/// Answers with a page, with more fields.
+fn page_of(text: &str, more: &str) -> String {
+    format!(
+        "def application(environ, start_response):\n    start_response('200 OK', [('Content-Type', 'text/html; charset=utf-8'), \
+         {more}])\n    return [b'<p>{text}</p>']\n"
+    )
+}
+
+/// The serial that a page has in the address of its script.
+#[track_caller]
+fn serial_of(page: &str) -> &str {
+    let (_, after) =
+        page.split_once("<script src=\"/.hatchery/reload.js?").unwrap_or_else(|| panic!("no script: {page}"));
+    let (serial, rest) = after.split_once('"').unwrap();
+    assert_eq!(rest, "></script>\n");
+    serial
+}
+
+/// The serial of the next event.
+#[track_caller]
+fn next_event(events: &mut Connection) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\n\n") || !text.windows(5).any(|part| part == b"data:") {
+        events.exactly(1, &mut text).unwrap();
+    }
+    let text = String::from_utf8(text).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap().to_owned()
+}
+
+#[track_caller]
+fn listen(server: &Server) -> Connection {
+    let mut events = Connection::open(server.address).unwrap();
+    let request = format!(
+        "GET /.hatchery/reload HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n",
+        server.address
+    );
+    events.send(request).unwrap();
+    let head = events.reply_head().unwrap();
+    assert_eq!((head.status, head.field("content-type")), (200, Some("text/event-stream")));
+    events
+}
+
+#[test]
+fn pages_of_browsers_here_load_themselves_again_after_an_edit() {
+    let length = "('Content-Length', '10')";
+    let server = start(&page_of("one", length), "live_reload: true").tolerant(&["could not start"]);
+    let page = |more: &[(&str, &str)]| browse(&server, "GET", "/", more).text();
+    let first = page(&[]);
+    let serial = serial_of(&first).to_owned();
+    assert!(first.starts_with("<p>one</p><script"), "{first}");
+    // Nobody else has it in a page.
+    for more in [("Accept", "*/*"), ("X-Forwarded-For", "192.0.2.1"), ("Host", "evil.example")] {
+        assert_eq!(page(&[more]), "<p>one</p>", "{more:?}");
+    }
+    assert_eq!(browse(&server, "HEAD", "/", &[]).field("content-length"), Some("10"));
+    let script = get(server.address, "/.hatchery/reload.js");
+    assert_eq!(script.field("content-type"), Some("text/javascript; charset=utf-8"));
+    assert!(script.text().contains("EventSource"));
+    let mut events = listen(&server);
+    assert_eq!(next_event(&mut events), serial, "the page is as new as can be");
+    write(&server, "shop.py", &page_of("two", ""));
+    let second = next_event(&mut events);
+    assert_ne!(second, serial);
+    let text = page(&[]);
+    assert!(text.starts_with("<p>two</p>") && serial_of(&text) == second, "{text}");
+    // Templates and static files roll nothing.
+    let before = edits(&server);
+    write(&server, "templates/base.html", "<p>");
+    assert_ne!(next_event(&mut events), second);
+    assert_eq!(edits(&server), before);
+    // The page with a traceback is one as well.
+    write(&server, "shop.py", BROKEN);
+    wait_until(SOON, "the page with the traceback", || {
+        let page = browse(&server, "GET", "/", &[]);
+        let nonce = page.text().contains("\" src=\"/.hatchery/reload.js?");
+        holds(page.status == 500 && nonce, page.text())
+    });
+    // An old worker does not stay for it.
+    let mut events = listen(&server);
+    next_event(&mut events);
+    assert_eq!(server.command(&["restart", "workers"]).code, Some(0));
+    wait_until(SOON, "the old worker has left", || {
+        let pool = server.pool("worker");
+        holds(pool.children.len() == 1, &pool)
+    });
+}
+
+#[test]
+fn what_is_no_whole_page_in_plain_text_is_left_alone() {
+    let code = "def application(environ, start_response):\n    \
+        path = environ['PATH_INFO']\n    fields = {'/gzip': [('Content-Type', 'text/html'), ('Content-Encoding', 'gzip')],\n        \
+        '/json': [('Content-Type', 'application/json')], '/none': []}.get(path, [('Content-Type', 'Text/HTML')])\n    \
+        start_response({'/part': '206 Partial', '/moved': '302 Found'}.get(path, '200 OK'), fields)\n    \
+        return [] if path == '/moved' else [b'text']\n";
+    let server = start(code, "live_reload: true");
+    let text = |path: &str| browse(&server, "GET", path, &[]).text();
+    for path in ["/gzip", "/json", "/none", "/part"] {
+        assert_eq!(text(path), "text", "{path}");
+    }
+    assert_eq!(text("/moved"), "");
+    serial_of(&text("/page"));
+    let quiet = Setup::new(&site("reload_on_change: true"));
+    quiet.directory.write("shop.py", code);
+    let server = quiet.start();
+    assert_eq!(browse(&server, "GET", "/page", &[]).text(), "text", "nobody asked for it");
+    assert_eq!(get(server.address, "/.hatchery/reload.js").text(), "text", "it is the app's");
 }

@@ -452,6 +452,10 @@ impl World {
                     self.on(Input::Hung { child });
                 }
             }
+            30..32 => {
+                let pool = 1 + self.random.below(4) as PoolIndex;
+                self.on(Input::Edited { pool });
+            }
             22 => self.on(Input::Exited { child: ChildId(u64::MAX), exit: Exit::Code(0) }),
             23 if self.random.one_in(8) => {
                 self.supervisor.on_timeout(self.now);
@@ -733,7 +737,8 @@ impl World {
             Output::GiveUp => drop(self.trial.take().expect("a trial to give up")),
             Output::Execute => self.execute = true,
             Output::Upgraded => self.upgraded(),
-            Output::Rearm | Output::Note { .. } => {}
+            Output::Trouble { pool } => assert!((1..DAEMONS).contains(&pool)),
+            Output::Rearm | Output::Renewed | Output::Note { .. } => {}
         }
     }
 
@@ -1142,6 +1147,7 @@ impl Random {
                 .map(|command| (*command).to_owned())
                 .collect(),
             ready_timeout: self.seconds(0, 10),
+            watched: index > 0 && self.one_in(5),
             kept: index > 0 && self.one_in(4),
             daemon: None,
         }

@@ -24,13 +24,25 @@ const MADE: [&[u8]; 2] = [b"__pycache__", b"node_modules"];
 impl Code {
     /// Whether a file of this name is code. Names that begin with a dot are those of editors' own files.
     pub(super) fn is(self, name: &[u8]) -> bool {
-        let suffixes = match self {
-            Self::Python => &PYTHON[..],
-            Self::Any => &ANY[..],
-        };
-        let suffix = Path::new(OsStr::from_bytes(name)).extension();
-        !name.starts_with(b".") && suffixes.iter().any(|known| suffix == Some(OsStr::new(known)))
+        match self {
+            Self::Python => has_suffix(name, &PYTHON),
+            Self::Any => has_suffix(name, &ANY),
+        }
     }
+}
+
+const PAGES: [&str; 12] =
+    ["html", "htm", "djhtml", "jinja", "jinja2", "j2", "mako", "css", "js", "mjs", "svg", "md"];
+
+/// Whether pages are made of a file of this name: templates, and what is shown with them. Pictures and documents are not among
+/// these, as an app may write them while it is used.
+pub(super) fn is_page(name: &[u8]) -> bool {
+    has_suffix(name, &PAGES)
+}
+
+fn has_suffix(name: &[u8], suffixes: &[&str]) -> bool {
+    let suffix = Path::new(OsStr::from_bytes(name)).extension();
+    !name.starts_with(b".") && suffixes.iter().any(|known| suffix == Some(OsStr::new(known)))
 }
 
 /// Whether code may be in a directory of this name.
@@ -64,6 +76,15 @@ mod tests {
             );
         }
         assert!(Code::Python.is(b"\xff.py"));
+        for (name, page) in [
+            ("base.html", true),
+            ("site.css", true),
+            (".x.css", false),
+            ("db.sqlite3", false),
+            ("a.png", false),
+        ] {
+            assert_eq!(is_page(name.as_bytes()), page, "{name}");
+        }
         for name in [".git", ".venv", "__pycache__", "node_modules"] {
             assert!(!is_searched(name.as_bytes()), "{name}");
         }

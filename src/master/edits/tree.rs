@@ -1,7 +1,7 @@
 //! The directories in which code is watched. Each has a watch of the kernel's; new ones are followed when they come. Links to
 //! directories are not followed, which may lead in circles.
 
-use super::names::{Code, is_searched};
+use super::names::{Code, is_page, is_searched};
 use crate::sys::file;
 use crate::sys::inotify::{Happened, Inotify, Watch};
 use crate::sys::poll::{Interest, Set};
@@ -23,10 +23,39 @@ const VIRTUALENV: &str = "pyvenv.cfg";
 #[derive(Clone, Debug)]
 pub(super) struct Root {
     pub(super) pool: u16,
-    pub(super) code: Code,
+    /// `None`: there is none.
+    pub(super) code: Option<Code>,
+    /// What pages are made of is watched, too.
+    pub(super) pages: bool,
     pub(super) path: PathBuf,
     /// Directories that have none.
     pub(super) left_out: Vec<PathBuf>,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Code,
+    Page,
+}
+
+/// What has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changed {
+    /// Pools whose code it was.
+    pub(super) code: BTreeSet<u16>,
+    /// Something that pages are made of, and is no code.
+    pub(super) pages: bool,
+}
+
+impl Root {
+    /// What a file of this name is there.
+    fn kind(&self, name: &[u8]) -> Option<Kind> {
+        match self.code {
+            Some(code) if code.is(name) => Some(Kind::Code),
+            _ => (self.pages && is_page(name)).then_some(Kind::Page),
+        }
+    }
 }
 
 /// See the module.
@@ -78,8 +107,8 @@ impl Tree {
         self.stale
     }
 
-    /// Pools whose code has changed since the last call.
-    pub(super) fn changed(&mut self) -> BTreeSet<u16> {
+    /// What has changed since the last call.
+    pub(super) fn changed(&mut self) -> Changed {
         let (mut changed, mut named) = (BTreeSet::new(), Vec::new());
         let Self { inotify, directories, stale, .. } = self;
         let mut lost = false;
@@ -88,47 +117,52 @@ impl Tree {
             Happened::Gone(watch) => drop(directories.remove(&watch)),
             Happened::Moved(watch) => {
                 *stale = true;
-                changed.extend(directories.get(&watch).into_iter().flat_map(|directory| &directory.roots));
+                let moved = directories.get(&watch).into_iter().flat_map(|directory| &directory.roots);
+                changed.extend(moved.map(|root| (*root, Kind::Code)));
             }
             Happened::Overflow => lost = true,
         });
         if lost || read.is_err() {
             self.stale = true;
-            changed.extend(0..self.roots.len());
+            changed.extend((0..self.roots.len()).map(|root| (root, Kind::Code)));
         }
         for (watch, name) in named {
             changed.extend(self.touched(watch, &name));
         }
-        changed.into_iter().filter_map(|root| Some(self.roots.get(root)?.pool)).collect()
+        let pool = |(root, kind): &(usize, Kind)| {
+            let root = self.roots.get(*root)?;
+            (*kind == Kind::Code && root.code.is_some()).then_some(root.pool)
+        };
+        let code: BTreeSet<u16> = changed.iter().filter_map(pool).collect();
+        let pages = changed.iter().any(|found| pool(found).is_none());
+        Changed { code, pages }
     }
 
-    /// The roots for which it is an edit that something happened to a name. A new directory is entered.
-    fn touched(&mut self, watch: Watch, name: &[u8]) -> BTreeSet<usize> {
+    /// The roots for which it is an edit that something happened to a name, and of what. A new directory is entered.
+    fn touched(&mut self, watch: Watch, name: &[u8]) -> BTreeSet<(usize, Kind)> {
         let Some(directory) = self.directories.get(&watch) else { return BTreeSet::new() };
-        let is_code = |root: &usize| self.roots.get(*root).is_some_and(|root| root.code.is(name));
-        let mut touched: BTreeSet<usize> = directory.roots.iter().copied().filter(is_code).collect();
+        let kind = |root: &usize| Some((*root, self.roots.get(*root)?.kind(name)?));
+        let mut touched: BTreeSet<_> = directory.roots.iter().filter_map(kind).collect();
         let path = directory.path.join(std::ffi::OsStr::from_bytes(name));
         if is_searched(name) && path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             for root in directory.roots.clone() {
-                if self.enter(path.clone(), root) {
-                    touched.insert(root);
-                }
+                touched.extend(self.enter(path.clone(), root).into_iter().map(|kind| (root, kind)));
             }
         }
         touched
     }
 
-    /// Watches a directory and those below it for a root; whether new ones have code.
-    fn enter(&mut self, path: PathBuf, root: usize) -> bool {
-        let Some(Root { code, left_out, .. }) = self.roots.get(root).cloned() else { return false };
-        let (mut ahead, mut found) = (vec![path], false);
+    /// Watches a directory and those below it for a root; what new ones have.
+    fn enter(&mut self, path: PathBuf, number: usize) -> BTreeSet<Kind> {
+        let (mut ahead, mut found) = (vec![path], BTreeSet::new());
+        let Some(root) = self.roots.get(number).cloned() else { return found };
         while let Some(path) = ahead.pop() {
-            if left_out.contains(&path) || path.join(VIRTUALENV).is_file() || !self.add(&path, root) {
+            if root.left_out.contains(&path) || path.join(VIRTUALENV).is_file() || !self.add(&path, number) {
                 continue;
             }
             for entry in std::fs::read_dir(&path).into_iter().flatten().flatten() {
                 let name = entry.file_name();
-                found |= code.is(name.as_bytes());
+                found.extend(root.kind(name.as_bytes()));
                 if is_searched(name.as_bytes()) && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     ahead.push(entry.path());
                 }
@@ -189,7 +223,8 @@ mod tests {
     fn root(pool: u16, path: &Path) -> Root {
         Root {
             pool,
-            code: Code::Python,
+            code: Some(Code::Python),
+            pages: pool == 2,
             path: path.to_owned(),
             left_out: vec![path.join("env2"), path.join("static")],
         }
@@ -207,10 +242,13 @@ mod tests {
         assert_eq!(tree.take_lacking(), [""; 0]);
         let mut told = |name: &str| {
             fs::write(folder.join(name), "").unwrap();
-            tree.changed().into_iter().collect::<Vec<_>>()
+            let Changed { code, pages } = tree.changed();
+            assert_eq!(pages, name.contains("other") && name.ends_with(".css"), "{name}");
+            code.into_iter().collect::<Vec<_>>()
         };
         assert_eq!(told("shop/deep/views.py"), [1]);
         assert_eq!(told("other/views.py"), [1, 2], "it is in both");
+        assert_eq!(told("other/site.css"), [0; 0]);
         for quiet in
             ["env/x.py", "env2/x.py", "static/x.py", ".git/x.py", "node_modules/x/x.py", "shop/x.html"]
         {

@@ -44,7 +44,7 @@ fn an_edit_while_a_process_boots_begins_again() {
     assert_eq!(drained(&scene.ready(second)).len(), 1);
     // The first process of an app that has slept.
     let mut scene = Scene::serving(shop(0));
-    assert_eq!(edited(&mut scene), [], "it sleeps: the next request boots what is there then");
+    assert_eq!(spawned(&edited(&mut scene)), [], "it sleeps: the next request boots what is there then");
     scene.on(Input::Wanted { pool: 1 });
     let first = scene.one(1, "booting");
     edited(&mut scene);
@@ -82,4 +82,69 @@ fn what_was_stopped_by_hand_stays_so() {
     scene.on(Input::StopOne { ticket: Ticket(1), name: "shop".to_owned() });
     scene.exit(old, Exit::Code(0));
     assert_eq!(edited(&mut scene), []);
+}
+
+#[test]
+fn what_code_says_instead_of_starting_is_known_until_a_process_serves() {
+    let mut scene = Scene::new(shop(1));
+    let first = scene.one(1, "booting");
+    let outputs = fail(&mut scene, first);
+    assert!(outputs.contains(&Output::Trouble { pool: 1 }), "{outputs:?}");
+    let said = |scene: &Scene| scene.supervisor.trouble(1).map(|(_, text)| text.to_owned());
+    assert!(said(&scene).unwrap().contains("SyntaxError: no"), "{:?}", said(&scene));
+    let worker = scene.one(0, "booting");
+    scene.ready(worker);
+    // The same again is told in short.
+    scene.pass(seconds(30));
+    let second = scene.one(1, "booting");
+    let outputs = fail(&mut scene, second);
+    assert!(notes(&outputs, Level::Error)[0].starts_with("app shop: still "), "{outputs:?}");
+    edited(&mut scene);
+    scene.pass(seconds(1));
+    let third = scene.one(1, "booting");
+    assert!(said(&scene).is_some(), "it is not known yet whether it is mended");
+    assert!(scene.ready(third).contains(&Output::Trouble { pool: 1 }));
+    assert_eq!(said(&scene), None);
+    // Beside code that serves.
+    scene.pass(seconds(1));
+    edited(&mut scene);
+    let relief = scene.one(1, "booting");
+    fail(&mut scene, relief);
+    assert!(said(&scene).is_some());
+    scene.pass(seconds(1));
+    edited(&mut scene);
+    let relief = scene.one(1, "booting");
+    scene.ready(relief);
+    assert_eq!(said(&scene), None);
+}
+
+#[test]
+fn an_app_that_sleeps_has_no_trouble_after_an_edit_and_one_that_is_not_watched_never_has() {
+    let mut scene = Scene::serving(shop(0));
+    scene.on(Input::Wanted { pool: 1 });
+    let first = scene.one(1, "booting");
+    fail(&mut scene, first);
+    assert!(scene.supervisor.trouble(1).is_some());
+    assert!(edited(&mut scene).contains(&Output::Trouble { pool: 1 }));
+    assert_eq!(scene.supervisor.trouble(1), None);
+    let mut scene = Scene::serving(plan(vec![workers(1, 1), app(1, "shop", 0, 1)]));
+    scene.on(Input::Wanted { pool: 1 });
+    let first = scene.one(1, "booting");
+    let outputs = fail(&mut scene, first);
+    assert!(!outputs.contains(&Output::Trouble { pool: 1 }) && scene.supervisor.trouble(1).is_none());
+}
+
+#[test]
+fn the_end_of_an_edit_is_told_when_what_serves_is_new_or_stays() {
+    let told = |outputs: &[Output]| outputs.iter().filter(|output| **output == Output::Renewed).count();
+    let mut scene = Scene::serving(shop(1));
+    assert_eq!(told(&edited(&mut scene)), 0, "it boots");
+    let relief = scene.one(1, "booting");
+    assert_eq!(told(&scene.ready(relief)), 1);
+    scene.leave_all();
+    edited(&mut scene);
+    let relief = scene.one(1, "booting");
+    assert_eq!(told(&fail(&mut scene, relief)), 1, "the old one stays");
+    let mut scene = Scene::serving(shop(0));
+    assert_eq!(told(&edited(&mut scene)), 1, "it sleeps: whoever asks has new code");
 }

@@ -34,6 +34,9 @@ impl Exchange {
             self.step = Step::Sent;
             return;
         }
+        if matches!(fault, Fault::Unavailable) && self.shows_trouble_instead(drive) {
+            return;
+        }
         let mut head = ResponseHead::new(fault.row().status);
         match head.status.0 {
             405 => head.fields.add("Allow", METHODS),

@@ -85,7 +85,7 @@ impl Exchange {
     pub(in crate::worker) fn done(&self, status: Option<Status>, body_bytes: u64, cx: &mut Context) {
         cx.report.count();
         let site = self.site();
-        if !cx.report.is_on(site) {
+        if self.aside || !cx.report.is_on(site) {
             return;
         }
         let config = Rc::clone(&cx.config);

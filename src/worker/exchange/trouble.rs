@@ -34,7 +34,14 @@ impl Exchange {
         let old = Some(format!("/.hatchery/old/{}{target}", trouble.serial))
             .filter(|_| old && target.starts_with('/'));
         let nonce = drive.cx.random();
-        let shown = Shown { app: &watched.name, trouble: &trouble, old: old.as_deref(), nonce };
+        let live = watched.live_reload.then(|| format!("/.hatchery/reload.js?{}", drive.cx.edits.serial()));
+        let shown = Shown {
+            app: &watched.name,
+            trouble: &trouble,
+            old: old.as_deref(),
+            live: live.as_deref(),
+            nonce,
+        };
         let (head, body) = trouble::page(&shown);
         self.error = Some("its code does not start");
         if !is_read {
@@ -66,7 +73,10 @@ impl Exchange {
         {
             return false;
         }
-        let Some((serial, to)) = old_of(target) else { return false };
+        let Some((serial, to)) = old_of(target) else {
+            let target = target.to_vec();
+            return self.answers_page(&target, drive);
+        };
         let cookie = [COOKIE, serial, b"; Path=/; HttpOnly; SameSite=Lax"].concat();
         let head = ResponseHead::new(303)
             .with("Location", to)
@@ -85,7 +95,7 @@ impl Exchange {
     }
 
     /// Whether the client is on this machine, speaks with us itself, and means us by a name that is ours.
-    fn is_developer(&self, drive: &Drive<'_>) -> bool {
+    pub(super) fn is_developer(&self, drive: &Drive<'_>) -> bool {
         let Some(request) = &self.request else { return false };
         let near = self.peer.address.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
         let listener = drive.cx.listeners.get(usize::from(self.peer.listener));

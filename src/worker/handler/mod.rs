@@ -5,3 +5,4 @@ pub(crate) mod file;
 pub(crate) mod fixed;
 mod looks;
 pub(crate) mod pages;
+pub(crate) mod trouble;

@@ -9,6 +9,8 @@ pub(in crate::worker) struct Shown<'a> {
     pub(in crate::worker) trouble: &'a Trouble,
     /// Where the code from before answers the same, if it serves.
     pub(crate) old: Option<&'a str>,
+    /// The script by which it loads itself again.
+    pub(crate) live: Option<&'a str>,
     /// A number that nobody can foresee.
     pub(crate) nonce: u64,
 }
@@ -23,7 +25,7 @@ const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:64rem;mar
 
 /// Head and body.
 pub(in crate::worker) fn page(shown: &Shown<'_>) -> (ResponseHead, Vec<u8>) {
-    let Shown { app, trouble, old, nonce } = shown;
+    let Shown { app, trouble, old, live, nonce } = shown;
     let nonce = format!("{nonce:016x}");
     let app = escaped(app);
     let what =
@@ -36,16 +38,24 @@ pub(in crate::worker) fn page(shown: &Shown<'_>) -> (ResponseHead, Vec<u8>) {
         None => ("Nothing serves in its place.", String::new()),
     };
     let text = escaped(&trouble.text);
+    let (then, script) = match live {
+        Some(live) => {
+            let script = format!("<script nonce=\"{nonce}\" src=\"{}\"></script>\n", escaped(live));
+            ("this page is loaded again by itself", script)
+        }
+        None => ("load this page again", String::new()),
+    };
     let body = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{app} does not start</title>\n\
          <style nonce=\"{nonce}\">{STYLE}</style>\n</head>\n<body>\n<h1>The code of {app} does not start</h1>\n\
-         <p class=\"what\">{what}</p>\n<pre tabindex=\"0\">{text}</pre>\n<p>{serves} Save the code when it is mended, \
-         and load this page again.</p>\n{link}<p><small>Only browsers on this machine are shown this page: \
-         <code>reload_on_change</code> of the app is on.</small></p>\n</body>\n</html>\n"
+         <p class=\"what\">{what}</p>\n<pre tabindex=\"0\">{text}</pre>\n<p>{serves} Save the code when it is mended: \
+         {then}.</p>\n{link}<p><small>Only browsers on this machine are shown this page: \
+         <code>reload_on_change</code> of the app is on.</small></p>\n{script}</body>\n</html>\n"
     );
     let policy = format!(
-        "default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; \
+        "default-src 'none'; style-src 'nonce-{nonce}'; \
+        script-src 'nonce-{nonce}'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
         frame-ancestors 'none'"
     );
     let head = ResponseHead::new(500)
@@ -109,7 +119,7 @@ mod tests {
     fn whatever_code_says_is_text() {
         let trouble =
             Trouble { serial: 1, text: "</pre><script>alert('1')</script>\n\nE: \"<b>\" & é\n".to_owned() };
-        let shown = Shown { app: "shop", trouble: &trouble, old: Some("/x?a=\"1&b"), nonce: 7 };
+        let shown = Shown { app: "shop", trouble: &trouble, old: Some("/x?a=\"1&b"), live: None, nonce: 7 };
         let (head, body) = page(&shown);
         let body = String::from_utf8(body).unwrap();
         assert!(body.contains("&lt;/pre&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;"), "{body}");

@@ -35,6 +35,7 @@ use crate::worker::closer::Closer;
 use crate::worker::context::{Context, Timer};
 use crate::worker::owner::Owner;
 use crate::worker::spool::RequestBody;
+use crate::worker::troubles::Trouble;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd as _;
@@ -268,6 +269,17 @@ impl Context {
     /// Whether nothing of the app runs; a request would wake it.
     pub(in crate::worker) fn is_asleep(&self, app: usize) -> bool {
         self.app_state(app) == PoolState::Asleep
+    }
+
+    /// What is wrong with the code of an app that is watched, while it is not being tried: other code serves in its place, or
+    /// none does.
+    pub(in crate::worker) fn trouble(&self, app: usize) -> Option<(Rc<Trouble>, bool)> {
+        let trouble = self.edits.troubles.of(self.apps.queues.get(app)?.pool)?;
+        match self.app_state(app) {
+            PoolState::Serving => Some((trouble, true)),
+            PoolState::Failed { .. } => Some((trouble, false)),
+            PoolState::Asleep | PoolState::Booting | PoolState::Stopped => None,
+        }
     }
 
     fn app_state(&self, app: usize) -> PoolState {
