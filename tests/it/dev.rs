@@ -219,6 +219,32 @@ fn sleeping_and_preloaded_apps_and_commands_get_the_new_code() {
     wait_answer(&server, "two");
 }
 
+/// An ASGI app that answers with a page of this text.
+fn asgi_page_of(text: &str) -> String {
+    format!(
+        "async def application(scope, receive, send):\n    assert scope['type'] == 'http'\n    \
+         await send({{'type': 'http.response.start', 'status': 200, 'headers': [(b'content-type', b'text/html')]}})\n    \
+         await send({{'type': 'http.response.body', 'body': b'<p>{text}</p>'}})\n"
+    )
+}
+
+#[test]
+fn asgi_apps_are_rolled_and_shown_alike() {
+    let server = start(&asgi_page_of("one"), "live_reload: true").tolerant(&["could not start"]);
+    wait_answer(&server, "<p>one</p>");
+    write(&server, "shop.py", &asgi_page_of("two"));
+    wait_answer(&server, "<p>two</p>");
+    let page = browse(&server, "GET", "/", &[]).text();
+    assert!(page.starts_with("<p>two</p>") && !serial_of(&page).is_empty(), "{page}");
+    write(&server, "shop.py", BROKEN);
+    server.wait_log("the process that it was to replace goes on");
+    wait_until(SOON, "the page with the traceback", || {
+        let page = browse(&server, "GET", "/", &[]);
+        holds(page.status == 500 && page.text().contains("ValueError"), page.status)
+    });
+    wait_answer(&server, "<p>two</p>");
+}
+
 #[test]
 fn a_change_of_the_configuration_or_of_variables_is_a_reload() {
     let code = "import os\ndef application(environ, start_response):\n    start_response('200 OK', [])\n    \
