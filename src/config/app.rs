@@ -7,6 +7,7 @@ use super::proxy::ACCELS;
 use super::read::{commands, env, paths};
 use super::ready::Ready;
 use super::resources;
+use super::sending::directories;
 use super::upstream::Upstream;
 use super::walk::{By, Choice, Section, Walk};
 use crate::gateway::accel::Accel;
@@ -66,6 +67,8 @@ pub struct App {
     pub response_buffer: ResponseBuffer,
     /// What is done if a response says who is to answer in its place.
     pub accel: Accel,
+    /// Where the files are that its responses may have sent.
+    pub send_files_from: Vec<PathBuf>,
 }
 
 /// What stays of a preloaded app while none of its processes runs.
@@ -122,6 +125,7 @@ impl Default for App {
             resources: Resources::default(),
             response_buffer: ResponseBuffer::default(),
             accel: Accel::default(),
+            send_files_from: Vec::new(),
         }
     }
 }
@@ -182,6 +186,7 @@ impl Section for App {
         resources::walk(&mut self.resources, keys);
         keys.key("response_buffer", &mut self.response_buffer);
         keys.key("x_accel", &mut Choice(&mut self.accel, &ACCELS, &[]));
+        keys.key("send_files_from", &mut By(&mut self.send_files_from, directories));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

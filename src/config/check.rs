@@ -8,7 +8,9 @@ mod tests;
 
 use super::env_file;
 use super::problem::{Complaint, Place};
-use super::{Address, App, Config, Control, Files, Handler, Listen, Problem, Sandbox, Site, Symlinks};
+use super::{
+    Address, App, Config, Control, Fallback, Files, Handler, Listen, Problem, Sandbox, Site, Symlinks,
+};
 use crate::sys::place::{Access, Directory, Place as PlaceOnDisk};
 use crate::sys::{rights as descriptors, sandbox};
 use commands::Start;
@@ -66,12 +68,23 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
             check.error_page(&format!("sites[{index}].error_pages[{status}]"), page);
         }
         for (number, location) in site.locations.iter().enumerate() {
-            if let Handler::Files(files) = &*location.handler {
-                check.files(&format!("sites[{index}].locations[{number}].to"), files);
+            let key = format!("sites[{index}].locations[{number}].to");
+            match &*location.handler {
+                Handler::Files(files) => check.files(&key, files),
+                Handler::Proxy(proxy) => check.sent_from(&key, &proxy.send_files_from),
+                _ => {}
+            }
+            if let Fallback::Handler(handler) = &location.fallback
+                && let Handler::Proxy(proxy) = &**handler
+            {
+                check.sent_from(&format!("{key}.fallback"), &proxy.send_files_from);
             }
         }
     }
-    config.apps.iter().for_each(|app| check.app(app));
+    for app in &config.apps {
+        check.app(app);
+        check.sent_from(&format!("apps.{}", app.name), &app.send_files_from);
+    }
     check.problems.extend(env_files(config).filter_map(Result::err));
     for daemon in &config.daemons {
         check.task(&format!("daemons.{}", daemon.name), &Start::of_daemon(config, daemon));
@@ -449,6 +462,14 @@ impl Check<'_> {
             for (number, directory) in to.iter().enumerate() {
                 self.directory(&format!("{key}.symlinks_to[{number}]"), directory, &worker);
             }
+        }
+    }
+
+    /// Directories from which workers send files for others.
+    fn sent_from(&mut self, key: &str, directories: &[PathBuf]) {
+        let worker = Identity::of(self.config.user.as_deref());
+        for (number, directory) in directories.iter().enumerate() {
+            self.directory(&format!("{key}.send_files_from[{number}]"), directory, &worker);
         }
     }
 

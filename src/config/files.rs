@@ -42,6 +42,8 @@ pub(crate) struct Files {
     pub(crate) symlinks: Symlinks,
     /// The root may be a project: its source is meant to be public.
     pub(crate) allow_source: bool,
+    /// Whatever the name, it was chosen by an app or upstream: not by a client.
+    pub(crate) any_name: bool,
 }
 
 /// A regular expression; equal to another that is written in the same way.
@@ -120,6 +122,7 @@ impl Default for Files {
             dotfiles: false,
             symlinks: Symlinks::Beneath,
             allow_source: false,
+            any_name: false,
         }
     }
 }

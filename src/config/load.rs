@@ -9,6 +9,7 @@ use super::places::Places;
 use super::problem::{Complaint, Place, Problem};
 use super::read::paths;
 use super::sandbox::SANDBOXES;
+use super::sending;
 use super::site::{self, Site, render_host};
 use super::source::{Source, absolute, is_pattern};
 use super::upstream::{self, Upstream};
@@ -368,6 +369,7 @@ fn assemble(
     upstream::check_all(&config, report);
     config.daemons = daemon::order::resolve(daemons, report.names.of_kind(Kind::Daemon).count(), report);
     config.cron = cron;
+    config.sending = sending::all(&config, report.source);
     for (index, app) in config.apps.iter_mut().enumerate() {
         if let Some(ready) = &mut app.ready {
             ready.resolve(index, &config.sites);
@@ -422,6 +424,7 @@ impl Default for Config {
             upstreams: Vec::new(),
             daemons: Vec::new(),
             cron: Vec::new(),
+            sending: Vec::new(),
         }
     }
 }

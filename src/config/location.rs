@@ -53,8 +53,8 @@ impl Section for Location {
             "root" | "index" | "cache" | "alias" | "fallback" | "listing" | "precompressed" | "types"
             | "dotfiles" | "symlinks" | "symlinks_to" | "try_files" => "Files(root: \"…\", …)",
             "mount" | "app" => "App(name: \"…\", mount: \"…\")",
-            "strip" | "x_accel" | "intercept_errors" | "request_headers" | "response_headers"
-            | "early_hints" | "trailers" => "Proxy(name: \"…\", …)",
+            "strip" | "x_accel" | "send_files_from" | "intercept_errors" | "request_headers"
+            | "response_headers" | "early_hints" | "trailers" => "Proxy(name: \"…\", …)",
             "status" | "body" | "content_type" => "Respond(status: …, body: \"…\")",
             _ => return None,
         };

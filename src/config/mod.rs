@@ -46,6 +46,7 @@ mod ready;
 mod resolver;
 mod resources;
 mod sandbox;
+mod sending;
 mod shape;
 mod site;
 mod source;
@@ -86,6 +87,7 @@ pub(crate) use proxy::Proxy;
 pub(crate) use ready::Ready;
 pub(crate) use resolver::{Name, Resolver, Where};
 pub(crate) use sandbox::Sandbox;
+pub(crate) use sending::{Sending, Unsent};
 pub(crate) use site::Site;
 pub use source::{Disk, Source};
 pub(crate) use task::Task;
@@ -144,6 +146,8 @@ pub struct Config {
     pub(crate) daemons: Vec<Daemon>,
     /// In the order of the file.
     pub cron: Vec<CronJob>,
+    /// Directories from which files are sent for apps and upstreams, sorted.
+    pub(crate) sending: Vec<Sending>,
 }
 
 /// Everything in the file and in what it includes.

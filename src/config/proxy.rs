@@ -3,9 +3,11 @@
 use super::located::{Given, Node, Report};
 use super::names::{self, Named};
 use super::problem::Complaint;
+use super::sending::directories;
 use super::walk::{By, Choice, Form, Section, Walk};
 use crate::gateway::accel::Accel;
 use crate::http::{Changes, location, target};
+use std::path::PathBuf;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,8 @@ pub(crate) struct Proxy {
     pub(crate) trailers: bool,
     /// What is done if a response says who is to answer in its place.
     pub(crate) accel: Accel,
+    /// Where the files are that its responses may have sent.
+    pub(crate) send_files_from: Vec<PathBuf>,
 }
 
 /// As it is written.
@@ -57,6 +61,7 @@ impl Default for Proxy {
             early_hints: true,
             trailers: false,
             accel: Accel::default(),
+            send_files_from: Vec::new(),
         }
     }
 }
@@ -78,6 +83,7 @@ impl Section for Proxy {
         keys.key("early_hints", &mut self.early_hints);
         keys.key("trailers", &mut self.trailers);
         keys.key("x_accel", &mut Choice(&mut self.accel, &ACCELS, &[]));
+        keys.key("send_files_from", &mut By(&mut self.send_files_from, directories));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

@@ -44,6 +44,7 @@ impl Config {
                 }
             }
         }
+        self.sending.iter().for_each(|sending| read_by(&sending.handler, &mut rules.read));
         let servers = self.upstreams.iter().flat_map(|upstream| &upstream.servers);
         rules.connect = servers.clone().filter_map(|server| server.address.port()).collect();
         // The ports of services and of processes are known too late.
@@ -79,7 +80,7 @@ fn read_by(handler: &Handler, paths: &mut Vec<PathBuf>) {
             #[rustfmt::skip]
             let Files {
                 root, symlinks, stand_in: _, index: _, try_files: _, listing: _, cache: _, precompressed: _, types: _,
-                dotfiles: _, allow_source: _, immutable: _,
+                dotfiles: _, allow_source: _, immutable: _, any_name: _,
             } = files;
             paths.push(root.clone());
             if let Symlinks::Follow(to) = symlinks {
@@ -116,6 +117,16 @@ mod tests {
         assert_eq!(rules.connect, [9001, 9002]);
         assert_eq!(rules.sockets, ["/", "/run", "/srv/shop"].map(PathBuf::from));
         assert_eq!(config.sandbox, Sandbox::Require);
+    }
+
+    #[test]
+    fn a_worker_reaches_what_it_sends_for_apps_and_upstreams() {
+        let config = loaded(
+            r#"(sites: [(listen: [":80"], locations: [(path: "/", to: Proxy(name: "up", send_files_from: ["/srv/a"])),
+                (path: "/app/", to: App("shop"))])], upstreams: {"up": (servers: ["127.0.0.1:1"])},
+                apps: {"shop": (module: "shop", send_files_from: ["b"])})"#,
+        );
+        assert_eq!(config.reach().read, ["/etc/hatchery/b", "/srv/a"].map(PathBuf::from));
     }
 
     #[test]

@@ -12,6 +12,26 @@ pub(crate) fn encode(bytes: &[u8], may_stand: impl Fn(u8) -> bool, out: &mut Vec
     }
 }
 
+/// Decodes once; a `%` that begins no encoding stays.
+pub(crate) fn decoded(text: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| char::from(*text.get(at)?).to_digit(16).map(|digit| digit as u8);
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
 /// A decoded path, as it stands in a URL.
 pub(crate) fn encoded_path(path: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(path.len());
@@ -22,6 +42,20 @@ pub(crate) fn encoded_path(path: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_encoded_is_decoded_once() {
+        for (text, wanted) in [
+            ("/a%20b%2Fc", "/a b/c"),
+            ("100%", "100%"),
+            ("%4", "%4"),
+            ("%zz%41", "%zzA"),
+            ("%2541", "%41"),
+            ("", ""),
+        ] {
+            assert_eq!(decoded(text.as_bytes()), wanted.as_bytes(), "{text}");
+        }
+    }
 
     #[test]
     fn what_may_not_stand_has_two_digits() {

@@ -32,6 +32,7 @@ impl Roots {
             Handler::Files(files) => Some(&files.root),
             Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect(_) | Handler::Respond(_) => None,
         });
+        let roots = roots.chain(config.sending.iter().filter_map(|sending| Some(&sending.files()?.root)));
         Self(roots.map(|path| (path.clone(), StaticRoot::find(path).ok())).collect())
     }
 

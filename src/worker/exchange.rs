@@ -578,13 +578,15 @@ impl Exchange {
     }
 
     fn take_advance_of_app(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
-        match self.take_back(&advance, drive) {
-            Some((app, body)) => {
-                self.step = Step::Sent;
-                self.ask_for_unit(app, body, drive);
-                true
-            }
-            None => self.take_unit_advance(advance, drive),
+        if let Some((app, body)) = self.take_back(&advance, drive) {
+            self.step = Step::Sent;
+            self.ask_for_unit(app, body, drive);
+            return true;
+        }
+        let Advance::Head(head, body) = advance else { return self.take_advance(advance, drive) };
+        match self.look_elsewhere(head, drive) {
+            Some(head) => self.take_advance(Advance::Head(head, body), drive),
+            None => true,
         }
     }
 
@@ -605,15 +607,6 @@ impl Exchange {
         let fault = if failed.is_some() { Fault::Unavailable } else { Fault::Busy };
         self.fail_with(fault, "", failed, drive);
         true
-    }
-
-    /// The same of a unit of an app.
-    fn take_unit_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {
-        let Advance::Head(head, body) = advance else { return self.take_advance(advance, drive) };
-        match self.look_elsewhere(head, drive) {
-            Some(head) => self.take_advance(Advance::Head(head, body), drive),
-            None => true,
-        }
     }
 
     fn take_advance(&mut self, advance: Advance, drive: &mut Drive<'_>) -> bool {

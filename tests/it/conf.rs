@@ -99,6 +99,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         env: Vec::new(),
         upkeep: Upkeep { max_rss: None, max_lifetime: None, ..shop.upkeep },
         stream_timeout: None,
+        send_files_from: Vec::new(),
         before: Vec::new(),
         watch: Vec::new(),
         ready: None,

@@ -339,3 +339,163 @@ fn what_an_app_is_not_to_lead_to_reaches_nobody() {
     let reply = Connection::open(server.address).unwrap().get(&led("/protected/a.txt")).unwrap();
     assert_eq!((reply.body.len(), reply.field("x-accel-redirect")), (0, Some("/protected/a.txt")));
 }
+
+/// Files at other places than the site's, with what lies beside them.
+fn files(setup: &Setup) {
+    for (name, content) in [
+        ("sent/a b.txt", "sent"),
+        ("sent/.hidden.bak", "hidden"),
+        ("sent/100%.txt", "percent"),
+        ("sent/below/index.html", "an index"),
+        ("other/o.txt", "other"),
+        ("secret.txt", "secret"),
+    ] {
+        setup.directory.write(name, content);
+    }
+    for (link, target) in [("sent/in", "below/index.html"), ("sent/out", "../secret.txt")] {
+        std::os::unix::fs::symlink(target, setup.directory.path().join(link)).unwrap();
+    }
+    std::os::unix::fs::symlink("sent", setup.directory.path().join("current")).unwrap();
+}
+
+/// Two apps, one of which may have files sent.
+fn sending() -> Setup {
+    Setup::new(
+        r#"
+    workers: (processes: 1),
+    sandbox: Try,
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("app")), (path: "/none/", to: App("none"))])],
+    apps: {
+        "app": (module: "app", chdir: "{apps}/sending", home: "{venv}", send_files_from: ["{dir}/current", "{dir}/other"]),
+        "none": (module: "app", chdir: "{apps}/sending", home: "{venv}"),
+    },"#,
+    )
+}
+
+#[test]
+fn a_file_that_an_app_names_is_sent_from_where_it_may() {
+    let setup = sending();
+    files(&setup);
+    setup.directory.write("sent/big", noise(2_000_000, 3));
+    let server = setup.start().tolerant(&["[unsendable]"]);
+    let dir = server.directory().path().display().to_string();
+    let mut client = Connection::open(server.address).unwrap();
+    let mut ask = |file: &str, more: &[(&str, &str)]| {
+        let path = saying(&[("X-Sendfile", &file.replace("{dir}", &dir)), ("Content-Disposition", "inline")]);
+        let reply = client.request("GET", &path, more, b"").unwrap();
+        assert!(is_hidden(&reply), "{file}");
+        reply
+    };
+    for (file, status, text) in [
+        ("{dir}/current/a%20b.txt", 200, "sent"),
+        ("{dir}/current/a b.txt", 200, "sent"),
+        // Where the directory leads to.
+        ("{dir}/sent/a%20b.txt", 200, "sent"),
+        ("{dir}/sent/.hidden.bak", 200, "hidden"),
+        ("{dir}/sent/100%25.txt", 200, "percent"),
+        ("{dir}/sent//below/index.html", 200, "an index"),
+        ("{dir}/sent/in", 200, "an index"),
+        ("{dir}/other/o.txt", 200, "other"),
+        ("{dir}/sent/out", 403, ""),
+        ("{dir}/sent/none", 404, ""),
+        ("{dir}/sent/below", 404, ""),
+        ("{dir}/sent/below/", 404, ""),
+        ("{dir}/secret.txt", 502, ""),
+        ("{dir}/sent/../secret.txt", 502, ""),
+        ("{dir}/sent/%2e%2e/secret.txt", 502, ""),
+        ("{dir}/sent/a%20b.txt%00", 502, ""),
+        ("{dir}/sent", 502, ""),
+        ("/etc/passwd", 502, ""),
+        ("sent/a", 502, ""),
+        ("", 502, ""),
+    ] {
+        let reply = ask(file, &[]);
+        assert_eq!(reply.status, status, "{file}: {}", reply.text());
+        assert!(status != 200 || reply.text() == text, "{file}: {}", reply.text());
+        assert_eq!(reply.field("content-disposition"), (status == 200).then_some("inline"), "{file}");
+    }
+    let whole = ask("{dir}/sent/big", &[]);
+    assert!(whole.body == noise(2_000_000, 3));
+    let tag = whole.field("etag").unwrap();
+    let part = ask("{dir}/sent/big", &[("Range", "bytes=1999990-")]);
+    assert!(part.status == 206 && part.body == noise(2_000_000, 3)[1_999_990..]);
+    assert_eq!(ask("{dir}/sent/big", &[("If-None-Match", tag)]).status, 304);
+    server.wait_log("X-Sendfile names");
+    assert_eq!(
+        client.get(&saying(&[("X-Sendfile", "/x")]).replace("/said", "/none/said")).unwrap().status,
+        502
+    );
+    let line = server.wait_log("app none: GET");
+    assert!(line.contains("send_files_from: [\"/srv/files\"]") && line.contains("app `none`"), "{line}");
+}
+
+#[test]
+fn a_reload_sends_from_the_directory_that_has_come_in_the_place_of_another() {
+    let setup = sending();
+    files(&setup);
+    let server = setup.start();
+    let dir = server.directory().path().display().to_string();
+    let sent = |server: &Server| {
+        let path = saying(&[("X-Sendfile", &format!("{dir}/current/a%20b.txt"))]);
+        Connection::open(server.address).unwrap().get(&path).unwrap().text()
+    };
+    assert_eq!(sent(&server), "sent");
+    server.directory().write("sent2/a b.txt", "sent anew");
+    let link = server.directory().path().join("current");
+    std::fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("sent2", &link).unwrap();
+    assert_eq!(server.command(&["reload"]).code, Some(0));
+    wait_until(SOON, "the new directory", || holds(sent(&server) == "sent anew", "the old one"));
+}
+
+#[test]
+fn a_file_that_an_upstream_names_is_sent_from_the_directories_of_its_location() {
+    let directory = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let of = std::sync::Arc::clone(&directory);
+    let upstream = Upstream::start(move |received, stream| {
+        let name = received.line.split(' ').nth(1).unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        let file = format!(
+            "{}/{name}",
+            of.lock().unwrap().replace("sent", if name == "o.txt" { "other" } else { "sent" })
+        );
+        write!(stream, "HTTP/1.1 200 OK\r\nX-Sendfile: {file}\r\nContent-Length: 0\r\n\r\n").is_ok()
+    });
+    let setup = Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [
+        (path: "/one/", to: Proxy(name: "up", send_files_from: ["{{dir}}/sent"])),
+        (path: "/two/", to: Proxy(name: "up", send_files_from: "{{dir}}/other")),
+        (path: "/three/", to: Files(root: "{{dir}}/empty", fallback: Proxy(name: "up", send_files_from: "{{dir}}/other"))),
+        (path: "/four/", to: Proxy("up")),
+        (path: "/five/", to: Proxy(name: "up", x_accel: Ignore, send_files_from: "{{dir}}/sent")),
+    ])],
+    upstreams: {{"up": (servers: ["{}"])}},"#,
+        upstream.address
+    ));
+    files(&setup);
+    setup.directory.write("empty/x", "");
+    *directory.lock().unwrap() = setup.directory.path().join("sent").display().to_string();
+    let server = setup.start().tolerant(&["[unsendable]"]);
+    let mut client = Connection::open(server.address).unwrap();
+    for (path, status, text) in [
+        ("/one/100%25.txt", 200, "percent"),
+        ("/one/o.txt", 502, ""),
+        ("/two/o.txt", 200, "other"),
+        ("/two/100%25.txt", 502, ""),
+        ("/three/o.txt", 200, "other"),
+        ("/four/o.txt", 502, ""),
+        ("/five/100%25.txt", 200, ""),
+    ] {
+        let reply = client.get(path).unwrap();
+        assert_eq!(reply.status, status, "{path}");
+        assert!(is_hidden(&reply) && (status != 200 || reply.text() == text), "{path}: {}", reply.text());
+    }
+    let line = server.wait_log("[unsendable]");
+    assert!(line.contains("below no directory of send_files_from"), "{line}");
+    assert_eq!(
+        upstream.received().iter().map(|received| received.connection).max(),
+        Some(0),
+        "one is enough"
+    );
+}

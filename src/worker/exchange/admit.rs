@@ -71,6 +71,9 @@ impl Exchange {
 
     /// The handler has nothing.
     pub(super) fn fall_back(&mut self, why: &'static str, body: BodyLength, drive: &mut Drive<'_>) {
+        if self.sent_file().is_some() {
+            return self.tell_missing(why, drive);
+        }
         let location = self.place(drive.config).map(|(_, location)| location);
         let (status, why) = match location.map(|location| &location.fallback) {
             None => (404, why),

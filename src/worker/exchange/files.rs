@@ -127,7 +127,10 @@ impl Exchange {
             return log::debug!("{}: {}", self.request_line(), refused.why);
         };
         let (site, location) = request.place.unwrap_or_default();
-        let rest = drive.cx.table.file(site, location, request.target.path());
+        let rest = match self.sent_file() {
+            Some((_, path)) => path,
+            None => drive.cx.table.file(site, location, request.target.path()),
+        };
         let path = String::from_utf8_lossy(rest);
         let path = path.trim_start_matches('/').escape_debug();
         // Clients make up paths: all of a root are one kind, which is counted.
@@ -140,18 +143,38 @@ impl Exchange {
         );
     }
 
+    /// A file that an app or upstream wants to be sent is not there: that is its mistake, not the client's.
+    pub(super) fn tell_missing(&mut self, why: &'static str, drive: &mut Drive<'_>) {
+        self.error = Some(why);
+        let file = self.sent_file().and_then(|(place, path)| {
+            let root = &drive.config.files_at(place)?.root;
+            Some(format!("{}/{}", root.display(), String::from_utf8_lossy(path).escape_debug()))
+        });
+        let (file, line, id) = (file.unwrap_or_default(), self.request_line(), self.id_text());
+        let line = format_args!("files: {line}: X-Sendfile names {file}: {why} ({id})");
+        drive.cx.note_fault(log::Level::Warn, &format!("files: X-Sendfile: {why}"), line);
+        self.answer_page(404, drive);
+    }
+
     fn look_for_file(&self, files: &Files, sofar: &SoFar, drive: &mut Drive<'_>) -> Option<file::Answer> {
         let request = self.request.as_ref()?;
-        let (site, location) = request.place?;
-        let (_, Location { fallback, .. }) = self.place(drive.config)?;
         let path = request.target.path();
+        let sent = self.sent_file();
+        let ((site, location), rest) = match sent {
+            Some(sent) => sent,
+            None => {
+                let place = request.place?;
+                (place, drive.cx.table.file(place.0, place.1, path))
+            }
+        };
+        let (_, Location { fallback, .. }) = self.place(drive.config)?;
         let wanted = file::Request {
             head: &request.head,
-            path,
-            rest: drive.cx.table.file(site, location, path),
+            path: if sent.is_some() { rest } else { path },
+            rest,
             query: request.target.query(request.head.target()),
-            encoded_slash: request.target.encoded_slash(),
-            falls_back: matches!(fallback, Fallback::Handler(_)),
+            encoded_slash: sent.is_none() && request.target.encoded_slash(),
+            falls_back: sent.is_none() && matches!(fallback, Fallback::Handler(_)),
             waits: sofar.tries >= TRIES,
             known: &sofar.known,
             led: self.is_led().then(|| file::Led { content_type: self.kept_type() }),

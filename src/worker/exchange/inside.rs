@@ -1,16 +1,19 @@
-//! The part of an exchange in which another place of the same site answers in the stead of the one that was asked: for
-//! `X-Accel-Redirect` of an app or upstream, and for whatever else leads there.
+//! The part of an exchange in which somebody else answers in the stead of the one that was asked: another place of the same
+//! site, for `X-Accel-Redirect` of an app or upstream and for whatever else leads there, or a file, for `X-Sendfile`.
 //!
 //! What is asked there is a GET, or a HEAD where the client's was one, without a body, and its policies are asked as those of
 //! any place. Only so is a location reached that is `internal`.
 
-use super::{Exchange, Step};
-use crate::config::{Config, Handler};
+use super::files::SoFar;
+use super::{Exchange, Served, Step};
+use crate::config::{Config, Handler, Unsent};
 use crate::gateway::accel::{self, Accel, Answerer, Elsewhere};
 use crate::http::fault::Fault;
 use crate::http::target::{self, Form, Target};
 use crate::http::{BodyLength, Fields, Method, RequestHead, ResponseHead};
 use crate::worker::drive::Drive;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 /// So often one request is led to another place at most.
 const HOPS: u8 = 10;
@@ -26,6 +29,16 @@ pub(super) struct Led {
     first: RequestHead,
     /// Fields for the answer, of those who did not give it.
     kept: Fields,
+    /// The file that is sent.
+    sent: Option<Sent>,
+}
+
+/// A file that an app or upstream has chosen.
+struct Sent {
+    /// Its directory, as [`Config::files_at`] knows it.
+    place: (usize, usize),
+    /// Its path below that.
+    path: Vec<u8>,
 }
 
 impl Exchange {
@@ -49,14 +62,51 @@ impl Exchange {
         request.place =
             request.site.and_then(|site| Some((site, drive.cx.table.location(site, target.path())?)));
         request.target = target;
-        match &mut self.led {
-            Some(led) => (led.hops, led.kept) = (hops, kept),
-            None => self.led = Some(Box::new(Led { hops, first: before, kept })),
+        self.is_led_by(Led { hops, first: before, kept, sent: None });
+        self.handler = self.place(drive.config).map(|(_, location)| Rc::clone(&location.handler));
+        self.admit(BodyLength::None, drive);
+    }
+
+    /// Has a file answer; `path` as `X-Sendfile` has it.
+    fn send_file(&mut self, path: &[u8], kept: Fields, drive: &mut Drive<'_>) {
+        let config = drive.config;
+        let found = config.sending_of(self.sends_from(config), path);
+        let (number, below) = match found {
+            Ok(found) => found,
+            Err(why) => {
+                let detail = format!("{}: {}", shown(path), self.hint(why, config));
+                return self.fail_with(Fault::Unsendable, &detail, None, drive);
+            }
+        };
+        let (Some(request), Some(sending)) = (&mut self.request, config.sending.get(number)) else {
+            return self.fail(Fault::Unsendable, drive);
+        };
+        let as_get = request.head.led_to(request.head.target());
+        let before = std::mem::replace(&mut request.head, as_get);
+        let sent = Sent { place: (config.sites.len(), number), path: below };
+        let hops = self.led.as_ref().map_or(0, |led| led.hops);
+        self.is_led_by(Led { hops, first: before, kept, sent: Some(sent) });
+        self.handler = Some(Rc::clone(&sending.handler));
+        let Some(files) = sending.files() else { return self.fail(Fault::Unsendable, drive) };
+        if let Served::Nothing(why) = self.serve_file(files, (BodyLength::None, SoFar::default()), drive) {
+            self.fall_back(why, BodyLength::None, drive);
         }
+    }
+
+    /// What was of the one who has led here is over.
+    fn is_led_by(&mut self, by: Led) {
+        let led = match self.led.take() {
+            Some(before) => Box::new(Led { first: before.first, ..by }),
+            None => Box::new(by),
+        };
+        self.led = Some(led);
         (self.unreached, self.returned, self.died) = (0, false, None);
         self.step = Step::Sent;
-        self.handler = self.place(drive.config).map(|(_, location)| std::rc::Rc::clone(&location.handler));
-        self.admit(BodyLength::None, drive);
+    }
+
+    /// The directory and the path below it of the file that is sent for another.
+    pub(super) fn sent_file(&self) -> Option<((usize, usize), &[u8])> {
+        self.led.as_ref()?.sent.as_ref().map(|sent| (sent.place, &*sent.path))
     }
 
     /// Does what a response of an app or upstream says of who is to answer in its place; the head, if it says nothing.
@@ -79,7 +129,7 @@ impl Exchange {
         accel::keep(&mut head.fields);
         match elsewhere {
             Elsewhere::Inside(place) => self.lead_inside(&accel::target(&place), head.fields, drive),
-            Elsewhere::File(path) => self.fail_with(Fault::Unsendable, &shown(&path), None, drive),
+            Elsewhere::File(path) => self.send_file(&path, head.fields, drive),
         }
         None
     }
@@ -89,6 +139,29 @@ impl Exchange {
             Some(Handler::App { app, .. }) => config.apps.get(*app).map(|app| app.accel).unwrap_or_default(),
             Some(Handler::Proxy(proxy)) => proxy.accel,
             _ => Accel::default(),
+        }
+    }
+
+    fn sends_from<'a>(&'a self, config: &'a Config) -> &'a [PathBuf] {
+        match self.handler.as_deref() {
+            Some(Handler::App { app, .. }) => config.apps.get(*app).map_or(&[], |app| &app.send_files_from),
+            Some(Handler::Proxy(proxy)) => &proxy.send_files_from,
+            _ => &[],
+        }
+    }
+
+    /// What the operator can do about it.
+    fn hint(&self, why: Unsent, config: &Config) -> String {
+        let place = match self.handler.as_deref() {
+            Some(Handler::App { app, .. }) => {
+                format!("the app `{}`", config.apps.get(*app).map_or("", |app| app.name.as_str()))
+            }
+            _ => "Proxy(…) of the location".to_owned(),
+        };
+        match why {
+            Unsent::Path => "it is no absolute path without `.` and `..`".to_owned(),
+            Unsent::Nowhere => format!("say in {place} from where: send_files_from: [\"/srv/files\"]"),
+            Unsent::Outside => format!("it is below no directory of send_files_from in {place}"),
         }
     }
 

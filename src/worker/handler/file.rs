@@ -40,7 +40,7 @@ pub(crate) use root::Replaced;
 
 use crate::buf::{Far, Segment};
 use crate::config::boot::StaticRoot;
-use crate::config::{self, Config, FileCache, Handler};
+use crate::config::{self, Config, FileCache, Handler, Sending};
 use crate::dispatch::board;
 use crate::http::{BodyLength, Method, RequestHead, ResponseHead, percent};
 use crate::sys::fd::random;
@@ -65,7 +65,7 @@ use watch::Watches;
 /// The files of all static locations of a worker.
 #[derive(Debug)]
 pub(crate) struct Files {
-    /// By site and location.
+    /// By site and location, as [`Config::files_at`] has them.
     places: Vec<Vec<Option<StaticLocation>>>,
     cache: Cache<Entry>,
     watches: Watches,
@@ -157,7 +157,10 @@ impl Files {
         let mut files = Self {
             places: Vec::new(),
             cache: Cache::new(entries as usize, usize::try_from(memory).unwrap_or(usize::MAX)),
-            watches: Watches::new(config.sites.iter().flat_map(|site| &site.locations).any(is_static)),
+            watches: Watches::new(
+                config.sites.iter().flat_map(|site| &site.locations).any(is_static)
+                    || !config.sending.is_empty(),
+            ),
             name: Vec::new(),
             numbers: 0,
             most_open: most_open(open_files_limit(), config.workers.connections),
@@ -174,6 +177,13 @@ impl Files {
             let places = places.collect::<Result<_, _>>()?;
             files.places.push(places);
         }
+        let sending = config.sending.iter().filter_map(Sending::files);
+        let sending = sending.map(|settings| {
+            let root = roots.get(&settings.root).and_then(Option::as_ref);
+            files.add(settings, root, needed).map(Some)
+        });
+        let sending = sending.collect::<Result<_, _>>()?;
+        files.places.push(sending);
         Ok(files)
     }
 
@@ -213,8 +223,7 @@ impl Files {
     pub(crate) fn take_due(&mut self, config: &Config) -> Vec<Due> {
         let due = std::mem::take(&mut self.due).into_iter().filter_map(|place| {
             let (site, location) = place;
-            let handler = &config.sites.get(site)?.locations.get(location)?.handler;
-            let Handler::Files(settings) = &**handler else { return None };
+            let settings = config.files_at(place)?;
             Some(self.places.get(site)?.get(location)?.as_ref()?.due(place, settings))
         });
         due.collect()

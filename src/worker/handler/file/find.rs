@@ -136,6 +136,9 @@ impl<'a> Search<'a> {
     }
 
     fn is_hidden(&self, path: &[u8]) -> Option<&'static str> {
+        if self.settings.any_name {
+            return None;
+        }
         path.split(|byte| *byte == b'/').find_map(|segment| hidden(segment, self.settings.dotfiles))
     }
 
