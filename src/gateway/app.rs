@@ -5,6 +5,7 @@
 //! write responses of their own. Fields that belong to the connection, and `Date` and `Server`, are the server's and
 //! are dropped, as nginx and gunicorn do.
 
+use super::http1::INTERIMS_MAX;
 use super::{Event, Request, params};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
 use crate::http::fault::{Fault, Flaw};
@@ -129,6 +130,8 @@ pub struct Response {
     ended: bool,
     /// The head was refused: the rest of the answer up to FREE is dropped.
     refused: bool,
+    /// How many interim heads have come.
+    interims: u8,
     /// What FREE has said.
     took: Option<Duration>,
     why: Option<String>,
@@ -144,6 +147,7 @@ impl Response {
             stage: Stage::Head(false),
             ended: false,
             refused: false,
+            interims: 0,
             took: None,
             why: None,
         }
@@ -268,7 +272,14 @@ impl Response {
 
     fn on_head(&mut self, payload: &[u8]) -> Event {
         match head(payload) {
-            Ok((head, _)) if head.status.0 < 200 => Event::Interim(head),
+            Ok((head, _)) if head.status.0 < 200 && self.interims < INTERIMS_MAX => {
+                self.interims += 1;
+                Event::Interim(head)
+            }
+            Ok((head, _)) if head.status.0 < 200 => {
+                self.refused = true;
+                self.fail(Fault::Malformed(Flaw::Interims), "too many interim responses".to_owned())
+            }
             Ok((head, body)) => {
                 self.stage = Stage::Body(!head.status.forbids_body());
                 Event::Head { head, body }

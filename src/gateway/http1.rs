@@ -397,7 +397,7 @@ enum State {
 /// Largest response head (research, web-servers §6.1).
 pub(super) const HEAD_MAX: usize = 64 * 1024;
 /// Interim responses before the final one.
-const INTERIMS_MAX: u8 = 32;
+pub(super) const INTERIMS_MAX: u8 = 32;
 
 impl Response {
     /// Awaits the response to a request of that method.

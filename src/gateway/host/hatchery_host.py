@@ -76,6 +76,7 @@ SELDOM = 20_000  # new objects after which garbage is looked for during the impo
 
 def on_interrupt(number, interrupted):
     """Nothing: how we end is the master's to say. What the app starts has the default again, which SIG_IGN would not."""
+MOST_HINTS = 32  # before one response, as of an upstream
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -253,7 +254,7 @@ class FileWrapper:
 class Response:
     """The answer to one request."""
 
-    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted", "ended", "whole_since")
+    __slots__ = ("stream", "number", "head", "length", "bodiless", "is_head", "sent", "given", "unwanted", "ended", "whole_since", "hints")
 
     def __init__(self, stream, number, is_head):
         self.stream = stream
@@ -273,6 +274,7 @@ class Response:
             try:
                 if self.sent:
                     raise exc_info[1].with_traceback(exc_info[2])
+        self.hints = 0  # interim responses
             finally:
                 exc_info = None
         elif self.head is not None:
@@ -312,6 +314,28 @@ class Response:
         if head is None:
             raise AssertionError("the app did not call start_response()")
         self.sent = True
+    def early_hints(self, headers):
+        """`wsgi.early_hints`: fields that the client has at once, before the response (103, RFC 8297)."""
+        if self.sent or self.ended:
+            raise RuntimeError("early hints after the head of the response")
+        if not isinstance(headers, list):
+            raise TypeError("early hints must be a list of pairs, not %s" % type(headers).__name__)
+        if self.hints >= MOST_HINTS:
+            raise RuntimeError("more than %d early hints before one response" % MOST_HINTS)
+        self.hints += 1
+        text = "103\0"
+        for pair in headers:
+            try:
+                name, value = pair
+                text += name + "\0" + value + "\0"
+            except (TypeError, ValueError):
+                raise TypeError("an early hint must be two str, not %r" % (pair,)) from None
+        if text.count("\0") != 2 * len(headers) + 1 or "\r" in text or "\n" in text:
+            raise ValueError("a control character in an early hint: %r" % (headers,))
+        if headers and not self.is_unwanted():
+            self.stream.keep(frame(HEAD, 0, self.number, text.encode("latin-1")))
+            self.stream.flush()
+
         if self.length is None and length is not None and not self.bodiless and (length or not self.is_head):
             head += b"Content-Length\0%d\0" % length
             self.length = length
@@ -729,6 +753,7 @@ class Stream:
         try:
             try:
                 result = host.app(environ, response.start_response)
+        environ["wsgi.early_hints"] = response.early_hints
                 response.body(result)
             finally:
                 close = getattr(result, "close", None)

@@ -144,7 +144,7 @@ impl Exchange {
         self.take_advance(Advance::Head(head, body), drive)
     }
 
-    /// An interim response of the upstream.
+    /// An interim response of the upstream, or of an app that speaks of it.
     pub(super) fn pass_interim(&self, mut head: ResponseHead, drive: &mut Drive<'_>) {
         match self.proxy(drive.config) {
             Some(proxy) if !proxy.early_hints => return,

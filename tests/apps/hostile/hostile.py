@@ -572,6 +572,108 @@ def fork_again(environ, start_response):
     return [found]
 
 
+def hints(environ, start_response):
+    early = environ["wsgi.early_hints"]
+    early([("Link", "</a.css>; rel=preload")])
+    early([])
+    start_response("200 OK", PLAIN)
+    early([("Link", "</b\xe9>")])
+    return [b"hinted"]
+
+
+def bad_hints(environ, start_response):
+    """Hints that are none, or come when it is too late; the query is a key."""
+    early = environ["wsgi.early_hints"]
+    case = environ["QUERY_STRING"]
+    if case == "late":
+        start_response("200 OK", PLAIN)(b"begun")
+        early([("Link", "</a>")])
+    if case == "many":
+        for _ in range(40):
+            early([("Link", "</a>")])
+    early({"split": [("Link", "a\r\nb")], "tuple": (("Link", "a"),), "bytes": [(b"Link", b"a")], "pair": ["Link"]}[case])
+    start_response("200 OK", PLAIN)
+    return [b"never"]
+
+
+produced = 0
+
+
+def events(environ, start_response):
+    """Server-sent events without an end; `produced` tells how many bytes were taken from it."""
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    return Closing(counted(b"data: " + b"e" * 10_000 + b"\n\n"), "events")
+
+
+def counted(event):
+    global produced
+    while True:
+        yield event
+        produced += len(event)
+
+
+def one_event(environ, start_response):
+    """One event, and another one once the test opens the FIFO that it named in the query."""
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    yield b"data: first\n\n"
+    wait_for(environ)
+    yield b"data: second\n\n"
+
+
+def count_produced(environ, start_response):
+    start_response("200 OK", PLAIN)
+    return [str(produced).encode()]
+
+
+def closing_status(environ, start_response):
+    """Status and length as the query says; counts how often it is closed."""
+    status, _, length = environ["QUERY_STRING"].partition("-")
+    start_response(status + " Whatever", [("Content-Length", length)] if length else [])
+    return Closing([b"1234", b"5678"], "closing_status")
+
+
+def bad_start_closing(environ, start_response):
+    """start_response() fails inside of the iterable, which is closed all the same."""
+
+    def late():
+        start_response("OK", PLAIN)
+        yield b"never"
+
+    return Closing(late(), "bad_start_closing")
+
+
+@validator
+def validated(environ, start_response):
+    """Everything that an app may do, looked at by the validator of the standard library; the query is a key."""
+    body, errors = environ["wsgi.input"], environ["wsgi.errors"]
+    case = environ["QUERY_STRING"]
+    if case == "input":
+        read = [body.read(3), body.readline(), body.readline(2), *body.readlines(1), *iter(body)]
+        data = b"".join(read)
+    else:
+        data = b"valid"
+    errors.write("from the validated app\n")
+    errors.writelines(["a line\n"])
+    errors.flush()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("X-Latin", "caf\xe9")]
+    if case == "error":
+        try:
+            raise ValueError("replaced")
+        except ValueError:
+            start_response("500 Sorry", headers, sys.exc_info())
+        return [data]
+    if case == "empty":
+        start_response("204 No Content", [])
+        return []
+    send = start_response("200 OK", headers + ([("Content-Length", str(len(data)))] if case != "lazy" else []))
+    if case == "write":
+        send(data)
+        return []
+    if case == "file":
+        return environ["wsgi.file_wrapper"](io.BytesIO(data), 2)
+    return iter([data[:2], data[2:]])
+
+
 @validator
 def valid(environ, start_response):
     if environ["REQUEST_METHOD"] == "POST":

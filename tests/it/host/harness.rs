@@ -232,6 +232,8 @@ pub(super) fn get(path: &str) -> Ask<'_> {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) head: Option<ResponseHead>,
+    /// Those before it.
+    pub(super) interim: Vec<ResponseHead>,
     pub(super) length: Option<BodyLength>,
     pub(super) body: Vec<u8>,
     pub(super) broken: Option<Fault>,
@@ -366,6 +368,7 @@ impl Worker {
 
     pub(super) fn reading(&self) -> Reading {
         let answer = Answer {
+            interim: Vec::new(),
             head: None,
             length: None,
             body: Vec::new(),
@@ -446,7 +449,7 @@ pub(super) struct Reading {
 impl Reading {
     fn take(&mut self, event: Event) {
         match event {
-            Event::Interim(head) => panic!("interim {head:?}"),
+            Event::Interim(head) => self.answer.interim.push(head),
             Event::Head { head, body } => {
                 self.answer.head = Some(head);
                 self.answer.length = Some(body);

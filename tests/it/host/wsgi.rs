@@ -104,6 +104,32 @@ fn heads_come_as_they_were_given() {
 }
 
 #[test]
+fn early_hints_go_before_the_head_and_what_is_none_fails() {
+    let mut host = Host::hostile(1);
+    let mut worker = host.connect(0, 0);
+    let answer = worker.get("/hints");
+    sound(&answer, 200, "hinted");
+    let hints: Vec<_> = answer.interim.iter().map(|head| (head.status.0, head.fields.get("link"))).collect();
+    assert_eq!(hints, [(103, Some(&b"</a.css>; rel=preload"[..])), (103, Some(b"</b\xe9>"))]);
+    let mut reasons = Vec::new();
+    for (case, why) in [
+        ("late", "early hints after the head of the response"),
+        ("many", "more than 32 early hints"),
+        ("split", "a control character in an early hint"),
+        ("tuple", "early hints must be a list"),
+        ("bytes", "an early hint must be two str"),
+        ("pair", "an early hint must be two str"),
+    ] {
+        let answer = worker.ask(&Ask { query: case, ..get("/bad_hints") });
+        assert!(answer.freed && answer.broken.is_some(), "{case}");
+        reasons.push(why);
+    }
+    sound(&worker.get("/hello"), 200, "hello");
+    let told = host.stderr();
+    assert!(reasons.iter().all(|why| told.contains(why)), "{told}");
+}
+
+#[test]
 fn chunks_are_sent_before_the_next_is_asked_for() {
     let host = Host::hostile(1);
     let fifo = host.fifo("go");
@@ -413,7 +439,8 @@ fn files_are_passed_by_descriptor() {
         worker.get("/file");
         worker.ask(&Ask { method: "POST", body: Some(b"x"), spooled: true, ..get("/echo") });
     }
-    assert_eq!(host.descriptors(), before, "descriptors leak");
+    // Fewer, where the interpreter has collected what only its cycles held.
+    assert!(host.descriptors() <= before, "descriptors leak");
 }
 
 #[test]

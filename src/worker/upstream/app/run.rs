@@ -256,9 +256,8 @@ impl AppRun {
             link.write_or_read();
             link.await_room(self.link, &cx.poll);
             let Peer::Unit(unit) = &mut link.peer else { return Err(Fault::Closed.into()) };
-            let UnitLink { response: Some(response), arrivals, .. } = &mut **unit else {
-                return Err(Fault::Closed.into());
-            };
+            let UnitLink { response, arrivals, .. } = &mut **unit;
+            let Some(response) = response else { return Err(Fault::Closed.into()) };
             while self.spool.takes_events() {
                 let Some(event) = response.poll() else { break };
                 progress = true;
@@ -310,7 +309,8 @@ impl AppRun {
                         self.cancel(cx);
                         return Ok(Advance::Broken(fault));
                     }
-                    Event::Switched(_) | Event::Interim(_) | Event::Trailers(_) => {}
+                    Event::Interim(head) => return Ok(Advance::Interim(head)),
+                    Event::Switched(_) | Event::Trailers(_) => {}
                 }
             }
             if self.spool.takes_events() {
