@@ -20,16 +20,22 @@ import os
 import sys
 from _collections import deque
 from _signal import SIG_DFL, SIGINT, SIGTERM, default_int_handler, getsignal, set_wakeup_fd, signal
-from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SO_PEERCRED, SOL_SOCKET, socket
+from _socket import CMSG_SPACE, MSG_CTRUNC, MSG_DONTWAIT, MSG_PEEK, SCM_RIGHTS, SOL_SOCKET, socket
 from _struct import Struct
 from _thread import allocate_lock, start_new_thread
 from errno import EPIPE
 from io import BufferedRandom, BufferedReader, BytesIO, FileIO
 from itertools import count
 from os import pipe, read, write
-from resource import RUSAGE_THREAD, getrusage
+from resource import getrusage
 from select import EPOLLIN, EPOLLOUT, POLLHUP, POLLIN, epoll, poll
 from time import monotonic
+
+try:
+    from _socket import SO_PEERCRED
+    from resource import RUSAGE_THREAD
+except ImportError:  # PyPy has no names for these numbers of Linux
+    SO_PEERCRED, RUSAGE_THREAD = 17, 1
 
 VERSION = 1
 HELLO, READY, FAILED, REQUEST, BODY, END, CANCEL, CREDIT, HEAD, FILE, FREE, STACKS, LEAVE, GONE, WORN = range(1, 16)
@@ -1242,6 +1248,8 @@ def learn_asgi():
 def collect_seldom():
     """Until what it returns is called, garbage is looked for seldom: nearly all that an import makes stays, and to go through it
     again and again takes a tenth of the time of a large one. What the app itself says of the collector holds."""
+    if not hasattr(gc, "set_threshold"):  # PyPy
+        return lambda: None
     usual = gc.get_threshold()
     seldom = (SELDOM if 0 < usual[0] < SELDOM else usual[0],) + usual[1:]
     gc.set_threshold(*seldom)

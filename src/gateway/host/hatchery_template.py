@@ -40,7 +40,8 @@ class Template:
                 pass
 
         gc.collect()
-        gc.freeze()  # the collector leaves shared pages alone
+        if hasattr(gc, "freeze"):  # PyPy has none
+            gc.freeze()  # the collector leaves shared pages alone
         threads = len(os.listdir("/proc/self/task"))
         self.tell(READY, COUNT.pack(threads))
         while True:
