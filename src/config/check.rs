@@ -493,6 +493,12 @@ impl Check<'_> {
             );
             return;
         }
+        if let Some(script) = app.kind.script() {
+            let script = app.chdir.join(script);
+            if let Err(error) = fs::metadata(&script) {
+                self.absent(&key("module"), &script, &error);
+            }
+        }
         match app.kind.interpreter() {
             Some(python) if app.home.as_ref().is_none_or(|home| home.is_dir()) => {
                 self.interpreter(&key("python"), python, app, &identity);

@@ -179,7 +179,19 @@ impl Host {
     /// The directory or module below its working directory that its source begins with.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
-            Self::Wsgi(wsgi) => wsgi.module.split('.').next(),
+            Self::Wsgi(wsgi) => match wsgi.script() {
+                Some(path) => path.rsplit_once('/').map(|(directory, _)| directory),
+                None => wsgi.module.split('.').next(),
+            },
+            Self::Command(_) => None,
+        }
+    }
+
+    /// The file that is imported, if one is named by its path.
+    #[must_use]
+    pub(crate) fn script(&self) -> Option<&str> {
+        match self {
+            Self::Wsgi(wsgi) => wsgi.script(),
             Self::Command(_) => None,
         }
     }

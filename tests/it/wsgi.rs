@@ -1,8 +1,9 @@
 //! WSGI apps: what they see, what becomes of what they answer, and what happens when they misbehave.
 
+use crate::harness::http2::Client;
 use crate::harness::{
-    Browser, Connection, Gate, SOON, Server, Setup, Upstream, get, holds, keep_loading, noise, now, sha256,
-    wait_until,
+    Browser, Connection, Gate, Load, SOON, Server, Setup, Upstream, get, hatchery, holds, keep_loading,
+    noise, now, reply_to, sha256, wait_until,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -20,6 +21,16 @@ fn plain(keys: &str) -> Setup {
         ],
     )],
     apps: {{"plain": (module: "app", chdir: "{{apps}}/plain", home: "{{venv}}", {keys})}},"#
+    ))
+}
+
+/// The app of misdeeds in one process, with more keys of the app.
+fn hostile(keys: &str) -> Setup {
+    Setup::new(&format!(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("hostile"))])],
+    apps: {{"hostile": (module: "hostile", chdir: "{{apps}}/hostile", home: "{{venv}}", processes: 1, {keys})}},"#
     ))
 }
 
@@ -134,6 +145,181 @@ fn the_environ_is_what_pep_3333_says() {
     for absent in ["HTTP_X_UNDER_SCORE", "HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"] {
         assert!(environ.get(absent).is_none(), "{absent} in {environ:#}");
     }
+}
+
+#[test]
+fn early_hints_reach_clients_that_can_read_them() {
+    let server = hostile("").start();
+    let mut client = Connection::open(server.address).unwrap();
+    let reply = client.get("/hints").unwrap();
+    assert_eq!((reply.status, reply.text().as_str(), &reply.interim[..]), (200, "hinted", &[103, 103][..]));
+    client.send("GET /hints HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let hint = client.reply_head().unwrap();
+    assert_eq!((hint.status, hint.field("link")), (103, Some("</a.css>; rel=preload")));
+    client.reply("GET").unwrap();
+    let (reply, _) = reply_to(server.address, "GET /hints HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert_eq!((reply.status, &reply.interim[..]), (200, &[][..]));
+    let mut client = Client::open(server.address, &[]).unwrap();
+    let answer = client.get("/hints").unwrap();
+    assert_eq!((answer.field(":status"), answer.text().as_str()), (Some("200"), "hinted"));
+}
+
+#[test]
+fn an_event_reaches_its_client_before_the_next_is_made() {
+    let server = hostile("").start();
+    let gate = Gate::new(server.directory(), "gate");
+    let mut client = Connection::open(server.address).unwrap();
+    let path = server.directory().path().join("gate");
+    client.send(format!("GET /one_event?{} HTTP/1.1\r\nHost: a\r\n\r\n", path.display())).unwrap();
+    let head = client.reply_head().unwrap();
+    assert_eq!(head.field("content-type"), Some("text/event-stream"));
+    let mut first = Vec::new();
+    client.exactly(b"d\r\ndata: first\n\n\r\n".len(), &mut first).unwrap();
+    assert!(first.ends_with(b"data: first\n\n\r\n"), "{}", first.escape_ascii());
+    gate.open();
+    let rest = "e\r\ndata: second\n\n\r\n0\r\n\r\n";
+    let mut second = Vec::new();
+    client.exactly(rest.len(), &mut second).unwrap();
+    assert_eq!(String::from_utf8_lossy(&second), rest);
+}
+
+#[test]
+fn an_endless_stream_waits_for_its_client_and_is_closed_when_that_leaves() {
+    let server =
+        hostile(r#"threads: 2, response_buffer: (memory: "64KiB", file: "256KiB"), timeout: "600s""#).start();
+    let mut reader = Connection::open(server.address).unwrap();
+    reader.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(reader.reply_head().unwrap().status, 200);
+    let mut client = Connection::open(server.address).unwrap();
+    let mut produced = || client.get("/count_produced").unwrap().text().parse::<u64>().unwrap();
+    // What stands in the buffers of the kernel is bounded, too.
+    let mut before = produced();
+    let mut same = 0;
+    wait_until(SOON, "a stream that stands still", || {
+        let now = produced();
+        same = if now == before && now > 256 << 10 { same + 1 } else { 0 };
+        before = now;
+        holds(same > 50, now)
+    });
+    assert!(before < 32 << 20, "{before} bytes for a client that reads nothing");
+    drop(reader);
+    wait_until(SOON, "a closed iterable", || {
+        let closed = client.get("/count_closed?events").unwrap().text();
+        holds(closed == "1", closed)
+    });
+}
+
+#[test]
+fn a_file_stands_for_a_module() {
+    let script = "import tracked\nfrom tracked import value\nnamed = __name__, __file__\n\n\ndef application(environ, start_response):\n    \
+                  if environ['PATH_INFO'] == '/fail':\n        raise ValueError('in the file')\n    start_response('200 OK', [])\n    \
+                  return [repr((value, *named)).encode()]\n";
+    for (module, file, preload) in [
+        ("tracked.wsgi", "tracked.wsgi", ""),
+        ("deploy/my-app.wsgi:application", "deploy/my-app.wsgi", "preload: true,"),
+        ("{dir}/site/deploy/abs.py", "deploy/abs.py", ""),
+        ("my-site.wsgi", "my-site.wsgi", ""),
+    ] {
+        let setup = Setup::new(&format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("app"))])],
+    apps: {{"app": (module: "{module}", chdir: "{{dir}}/site", home: "{{venv}}", {preload})}},"#
+        ));
+        // A package of the name of the script, as Trac has.
+        setup.directory.write("site/tracked/__init__.py", "value = 'of the package'\n");
+        let path = setup.directory.write(format!("site/{file}"), script);
+        let text = format!(
+            r#"(sites: [(listen: ["127.0.0.1:0"], locations: [(path: "/", to: App("app"))])],
+                apps: {{"app": (module: "{module}", chdir: "site", home: "{{venv}}")}})"#
+        );
+        setup.directory.write("check.ron", setup.replace(&text));
+        let checked = hatchery(&setup.directory, &["check", "check.ron"]);
+        assert_eq!(checked.code, Some(0), "{module}: {checked:?}");
+        setup.directory.write("check.ron", setup.replace(&text.replace(module, "tracked")));
+        let checked = hatchery(&setup.directory, &["check", "check.ron"]);
+        assert_eq!(checked.code, Some(1), "it imports what is named: {checked:?}");
+        let server = setup.start();
+        let seen = get(server.address, "/").text();
+        assert!(seen.contains("of the package") && seen.contains("'_file_"), "{module}: {seen}");
+        assert!(seen.contains(&format!("'{}'", path.display())), "{module}: {seen}");
+        assert_eq!(get(server.address, "/fail").status, 500);
+        server.wait_log(&format!("File \"{}\", line 8, in application", path.display()));
+    }
+}
+
+/// Interpreters of other kinds, as far as there are any: PyPy, and CPython without its lock.
+#[test]
+fn other_interpreters_host_an_app_where_they_are_installed() {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for name in ["pypy3", "python3.13t", "python3.14t"] {
+        let Some(python) = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+        else {
+            println!("{name} is not installed");
+            continue;
+        };
+        for keys in ["threads: 1", "threads: 4", "threads: 4, preload: true"] {
+            let server = Setup::new(&format!(
+                r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("hostile"))])],
+    apps: {{"hostile": (module: "hostile", chdir: "{{apps}}/hostile", python: "{}", processes: 1, {keys})}},"#,
+                python.display()
+            ))
+            .start();
+            for (path, status, text) in [
+                ("/hello", 200, "hello"),
+                ("/lazy", 299, "lazy"),
+                ("/write", 200, "one two three four"),
+                ("/file_in_memory", 200, "in memory"),
+                ("/file_temporary", 200, "temporary"),
+                ("/hints", 200, "hinted"),
+                ("/validated?lazy", 200, "valid"),
+            ] {
+                let reply = get(server.address, path);
+                assert_eq!((reply.status, reply.text().as_str()), (status, text), "{name} {keys}: {path}");
+            }
+            assert_eq!(get(server.address, "/fail_early").status, 500);
+            server.wait_log("ValueError: too early");
+            let body = noise(300_000, 9);
+            let mut client = Connection::open(server.address).unwrap();
+            let reply = client.request("POST", "/echo", &[], &body).unwrap();
+            assert_eq!(reply.text(), format!("300000 {}", sha256(&body)), "{name} {keys}");
+            let load = Load::start(server.address, 8, &["/hello", "/parts", "/closing"]);
+            load.wait_for(400);
+            load.finish().assert_flawless();
+            assert_eq!(server.command(&["restart", "hostile"]).code, Some(0), "{name} {keys}");
+            assert_eq!(get(server.address, "/hello").text(), "hello");
+        }
+    }
+}
+
+#[test]
+fn a_module_of_that_name_goes_before_a_file_and_a_missing_file_is_told() {
+    let keys = |module: &str| {
+        format!(
+            r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{{address}}"], locations: [(path: "/", to: App("app"))])],
+    apps: {{"app": (module: "{module}", chdir: "{{dir}}/site", home: "{{venv}}")}},"#
+        )
+    };
+    let setup = Setup::new(&keys("config.wsgi"));
+    let app = |name: &str| {
+        format!(
+            "def application(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{name}']\n"
+        )
+    };
+    setup.directory.write("site/config/__init__.py", "");
+    setup.directory.write("site/config/wsgi.py", app("module"));
+    setup.directory.write("site/config.wsgi", app("file"));
+    assert_eq!(get(setup.start().address, "/").text(), "module");
+    let mut setup = Setup::new(&keys("deploy/none.wsgi"));
+    setup.directory.write("site/x", "");
+    let ended = setup.run_to_end();
+    let wanted = "site/deploy/none.wsgi` does not exist";
+    assert!(ended.code == Some(1) && ended.stderr.contains(wanted), "{ended:?}");
+    assert!(ended.stderr.contains("apps.app.module"), "{ended:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// A WSGI app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wsgi {
-    /// Module, `config.wsgi`.
+    /// Module, `config.wsgi`, or a file: `deploy/app.wsgi`; `trac.wsgi` is either, as it is found.
     pub module: String,
     /// Callable in it, `application`; may have dots. With `()` at its end it is a factory, called once without
     /// arguments.
@@ -52,9 +52,13 @@ const MOST_THREADS: u32 = 64;
 
 /// Imports an app, and leaves: exit 0, or a traceback on standard error.
 const IMPORT: &str = r#"
-import importlib, inspect, sys
+import importlib, inspect, os, runpy, sys, types
 module, name = sys.argv[1:3]
-value = importlib.import_module(module)
+script = module.endswith(".wsgi") and os.path.isfile(module) and not os.path.exists(module.replace(".", "/") + ".py")
+if "/" in module or script:
+    value = types.SimpleNamespace(**runpy.run_path(module, run_name="_file"))
+else:
+    value = importlib.import_module(module)
 factory = name.endswith("()")
 for part in (name[:-2] if factory else name).split("."):
     value = getattr(value, part)
@@ -144,6 +148,11 @@ impl Wsgi {
         HostProgram { file: &self.python, arguments: &["-"], input, settings }
     }
 
+    /// The path of a file, in the place of the name of a module.
+    pub(super) fn script(&self) -> Option<&str> {
+        Some(self.module.as_str()).filter(|module| module.contains('/'))
+    }
+
     pub(super) fn units(&self) -> u16 {
         u16::try_from(self.threads).unwrap_or(u16::MAX)
     }
@@ -177,7 +186,7 @@ pub(crate) fn interpreter(home: Option<&Path>, source: &dyn Source) -> PathBuf {
     }
 }
 
-/// `module:callable`.
+/// `module:callable`, or `file:callable`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) module: String,
@@ -187,26 +196,34 @@ pub(crate) struct Target {
 impl Target {
     /// `config.wsgi` (its `application`), `app:app`, `shop.web:create_app()`.
     pub(crate) fn parse(text: &str) -> Result<Self, Complaint> {
-        let example = "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\"";
+        let example =
+            "for example \"config.wsgi\", \"app:app\", \"shop.web:create_app()\" or \"deploy/app.wsgi\"";
         let (module, callable) = text.split_once(':').unwrap_or((text, "application"));
         let dotted = |text: &str| text.split('.').all(identifier);
-        if module.contains('/') {
-            let meant = module.trim_end_matches(".py").trim_start_matches("./").replace('/', ".");
-            let what = format!("`{module}` is a path, not a module");
-            return Err(Complaint::new(what, format!("did you mean \"{meant}\"?")));
+        let is_script =
+            [".py", ".wsgi"].iter().any(|end| module.strip_suffix(end).is_some_and(|stem| !stem.is_empty()));
+        let stem = module.strip_suffix(".py").unwrap_or(module).trim_start_matches("./").replace('/', ".");
+        if (module.contains('/') || module.ends_with(".py")) && !module.ends_with(".wsgi") && dotted(&stem) {
+            // As a file it could import nothing from where it lies by `from . import`.
+            let kind = if module.contains('/') { "path" } else { "file" };
+            let what = format!("`{module}` is a {kind}, not a module");
+            return Err(Complaint::new(what, format!("did you mean \"{stem}:{callable}\"?")));
         }
-        if module.len() > 3 && module.ends_with(".py") {
-            let meant = module.trim_end_matches(".py");
-            let what = format!("`{module}` is a file, not a module");
-            return Err(Complaint::new(what, format!("did you mean \"{meant}:{callable}\"?")));
+        if module.contains('/') && !is_script {
+            return Err(Complaint::new(
+                format!("`{module}` is no file of Python: it ends in .py or .wsgi"),
+                example,
+            ));
         }
-        if !dotted(module) {
+        if !is_script && !dotted(module) {
             return Err(Complaint::new(format!("`{module}` is not the name of a module"), example));
         }
         if !dotted(callable.strip_suffix("()").unwrap_or(callable)) {
             return Err(Complaint::new(format!("`{callable}` is not the name of a callable"), example));
         }
-        Ok(Self { module: module.to_owned(), callable: callable.to_owned() })
+        // A slash is what tells a file.
+        let here = if is_script && !module.contains('/') && !dotted(module) { "./" } else { "" };
+        Ok(Self { module: format!("{here}{module}"), callable: callable.to_owned() })
     }
 }
 
@@ -230,23 +247,36 @@ impl Form for Target {
 mod tests {
     use super::*;
 
+    const EXAMPLE: &str =
+        "for example \"config.wsgi\", \"app:app\", \"shop.web:create_app()\" or \"deploy/app.wsgi\"";
+
     #[test]
-    fn modules_and_callables() {
+    fn modules_files_and_callables() {
         for (text, module, callable) in [
             ("config.wsgi", "config.wsgi", "application"),
             ("app:app", "app", "app"),
             ("shop.web:create_app()", "shop.web", "create_app()"),
             ("shop:api.app", "shop", "api.app"),
+            ("trac.wsgi", "trac.wsgi", "application"),
+            ("deploy/app.wsgi:app", "deploy/app.wsgi", "app"),
+            ("/srv/shop/config/wsgi.py", "/srv/shop/config/wsgi.py", "application"),
+            ("my-app/wsgi.py", "my-app/wsgi.py", "application"),
+            ("my-site.wsgi", "./my-site.wsgi", "application"),
+            ("./trac.wsgi", "./trac.wsgi", "application"),
         ] {
             let want = Target { module: module.to_owned(), callable: callable.to_owned() };
             assert_eq!(Target::parse(text), Ok(want), "{text}");
         }
         for (text, hint) in [
-            ("config/wsgi.py", "did you mean \"config.wsgi\"?"),
+            ("config/wsgi.py", "did you mean \"config.wsgi:application\"?"),
+            ("./config/wsgi.py:app", "did you mean \"config.wsgi:app\"?"),
+            ("config/wsgi", "did you mean \"config.wsgi:application\"?"),
             ("app.py", "did you mean \"app:application\"?"),
-            ("app:", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
-            ("a b", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
-            ("app:create(1)", "for example \"config.wsgi\", \"app:app\" or \"shop.web:create_app()\""),
+            ("app:", EXAMPLE),
+            ("a b", EXAMPLE),
+            ("my-app/wsgi", EXAMPLE),
+            ("/srv/.wsgi/", EXAMPLE),
+            ("app:create(1)", EXAMPLE),
         ] {
             assert_eq!(Target::parse(text).unwrap_err().hint, hint, "{text}");
         }

@@ -75,6 +75,7 @@ FUNCTIONS = "function", "cython_function_or_method"
 DEEPEST_WRAPPER = 50  # around an app
 LONGEST_PART = 50_000  # characters of an error
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
+MOST_HINTS = 32  # before one response, as of an upstream
 SURPLUS = 1  # seconds for which an app may write() what cannot be sent
 LAST_MOMENT = 5  # seconds for what runs when the master dies
 SELDOM = 20_000  # new objects after which garbage is looked for during the import
@@ -82,7 +83,6 @@ SELDOM = 20_000  # new objects after which garbage is looked for during the impo
 
 def on_interrupt(number, interrupted):
     """Nothing: how we end is the master's to say. What the app starts has the default again, which SIG_IGN would not."""
-MOST_HINTS = 32  # before one response, as of an upstream
 
 
 def frame(kind, flags, stream, payload=b""):
@@ -274,13 +274,13 @@ class Response:
         self.unwanted = False
         self.ended = False
         self.whole_since = None  # write() goes on although nothing more can be sent
+        self.hints = 0  # interim responses
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
             try:
                 if self.sent:
                     raise exc_info[1].with_traceback(exc_info[2])
-        self.hints = 0  # interim responses
             finally:
                 exc_info = None
         elif self.head is not None:
@@ -314,12 +314,6 @@ class Response:
         self.bodiless = status[:3] in ("204", "205", "304")
         return self.write
 
-    def head_frame(self, length=None):
-        """The head, to be sent next; with the length of the body if that is known and the app gave none."""
-        head = self.head
-        if head is None:
-            raise AssertionError("the app did not call start_response()")
-        self.sent = True
     def early_hints(self, headers):
         """`wsgi.early_hints`: fields that the client has at once, before the response (103, RFC 8297)."""
         if self.sent or self.ended:
@@ -342,6 +336,12 @@ class Response:
             self.stream.keep(frame(HEAD, 0, self.number, text.encode("latin-1")))
             self.stream.flush()
 
+    def head_frame(self, length=None):
+        """The head, to be sent next; with the length of the body if that is known and the app gave none."""
+        head = self.head
+        if head is None:
+            raise AssertionError("the app did not call start_response()")
+        self.sent = True
         if self.length is None and length is not None and not self.bodiless and (length or not self.is_head):
             head += b"Content-Length\0%d\0" % length
             self.length = length
@@ -753,13 +753,13 @@ class Stream:
         environ["wsgi.errors"] = sys.stderr
         method = environ.get("REQUEST_METHOD")
         response = Response(self, number, method == "HEAD")
+        environ["wsgi.early_hints"] = response.early_hints
         result = close = None
         abort = 0
         began = monotonic()
         try:
             try:
                 result = host.app(environ, response.start_response)
-        environ["wsgi.early_hints"] = response.early_hints
                 response.body(result)
             finally:
                 close = getattr(result, "close", None)
@@ -1191,24 +1191,49 @@ def interface(target):
     return "wsgi" if needed <= 2 <= len(names) else None
 
 
+def file_of(module):
+    """The path that stands in the place of a module's name, if one does: `deploy/app.wsgi`, or `trac.wsgi` if such a file is
+    there and no module of that name."""
+    if "/" in module:
+        return module
+    is_script = module.endswith(".wsgi") and os.path.isfile(module)
+    return module if is_script and not os.path.exists(module.replace(".", "/") + ".py") else None
+
+
+def run_file(path):
+    """Runs a file as a module, and returns the name that it has: of its own, since trac.wsgi imports a package trac."""
+    with open(path, "rb") as file:
+        source = file.read()
+    name = "_file_" + "".join(char if char.isalnum() else "_" for char in os.path.basename(path))
+    module = sys.modules[name] = type(sys)(name)
+    module.__file__ = os.path.abspath(path)
+    exec(compile(source, module.__file__, "exec", dont_inherit=True), vars(module))
+    return name
+
+
 def load(module, name):
     """The app; what goes wrong is an exception, possibly with a hint for the operator as its last argument."""
+    path = file_of(module)
+    known = module
     try:
-        __import__(module)
+        if path is None:
+            __import__(module)
+        else:
+            known = run_file(path)
     except ModuleNotFoundError as error:
-        if error.name and (module + ".").startswith(error.name + "."):
+        if path is None and error.name and (module + ".").startswith(error.name + "."):
             raise ImportError(
                 "cannot import %r: %s\nlooked in %s and the packages of %s (%s)"
                 % (module, error.msg, sys.path[0], sys.prefix, interpreter())
             ) from None
         error.msg = "%s (%s)" % (error.msg, interpreter())
         raise
-    target = sys.modules[module]
+    target = sys.modules[known]
     factory = name.endswith("()")
     for part in (name[:-2] if factory else name).split("."):
         if not hasattr(target, part):
-            there = [known for known, value in vars(sys.modules[module]).items() if callable(value)]
-            there = [known for known in there if not known.startswith("_")][:10]
+            there = [other for other, value in vars(sys.modules[known]).items() if callable(value)]
+            there = [other for other in there if not other.startswith("_")][:10]
             hint = "; callables in it: %s" % ", ".join(there) if there else ""
             raise AttributeError("module %r has no %r%s" % (module, name, hint))
         target = getattr(target, part)

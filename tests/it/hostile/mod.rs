@@ -16,3 +16,4 @@ mod stopping;
 mod strict;
 mod words;
 mod worker;
+mod wsgi;
