@@ -12,13 +12,15 @@ use crate::http::fault::{Fault, Flaw};
 use crate::http::{BodyLength, ResponseHead, Status, fields};
 use std::time::Duration;
 
-/// The program that imports and serves an app. Run it as `python -` with this text on standard input (a memfd), so
-/// that process lists stay readable; arguments after `-` are for them only. Its settings are the environment variables
-/// that its first comment lists. It says HELLO, then READY, or FAILED and exits 3. What only ASGI needs is a string in it,
-/// which is compiled when the app turns out to speak that: a WSGI app does not wait for it.
+/// The program that imports and serves an app. Run it by [`HOST_ARGUMENTS`] with this text on standard input (a memfd), so
+/// that process lists stay readable; arguments after those are for them only. Its settings are the environment variables
+/// that its first comment lists. It says HELLO, then READY, or FAILED and exits 3. What only some apps need is a string in
+/// it, which is compiled when an app turns out to be one of them: others do not wait for it.
 pub const HOST_PROGRAM: &str = concat!(
     include_str!("host/hatchery_host.py"),
-    "\n\nASGI = r'''",
+    "\n\nINTERFACES = r'''",
+    include_str!("host/hatchery_interfaces.py"),
+    "'''\n\nASGI = r'''",
     include_str!("host/hatchery_asgi.py"),
     include_str!("host/hatchery_asgi_exchange.py"),
     include_str!("host/hatchery_asgi_http.py"),
@@ -27,6 +29,11 @@ pub const HOST_PROGRAM: &str = concat!(
     include_str!("host/hatchery_asgi_link.py"),
     "'''\n\n\nmain()\n",
 );
+
+/// Has Python run the program on its standard input. By `-` it would do so too, and where PYTHONUNBUFFERED is set, as in most
+/// images of containers, read it byte by byte, each by a system call of its own.
+pub const HOST_ARGUMENTS: &[&str] =
+    &["-c", "exec(compile(open(0, 'rb', closefd=False).read(), '<stdin>', 'exec'))"];
 
 /// What a template runs in place of the last line of [`HOST_PROGRAM`], which starts it. Apart, since compiling it would be
 /// a part of every cold start.

@@ -8,7 +8,7 @@ use super::super::walk::{Choice, Form, Walk};
 use super::super::written::Written;
 use super::{HostProgram, WebSocket};
 use crate::dispatch::board::THREADS;
-use crate::gateway::app::{HOST_PROGRAM, template_program};
+use crate::gateway::app::{HOST_ARGUMENTS, HOST_PROGRAM, template_program};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -145,7 +145,7 @@ impl Wsgi {
             ("MAX_CONNECTIONS", self.max_connections.to_string()),
             ("MAX_MESSAGE", self.websocket.max_message.to_string()),
         ];
-        HostProgram { file: &self.python, arguments: &["-"], input, settings }
+        HostProgram { file: &self.python, arguments: HOST_ARGUMENTS, input, settings }
     }
 
     /// The path of a file, in the place of the name of a module.
@@ -291,7 +291,7 @@ mod tests {
             ..Wsgi::default()
         };
         let (program, template) = (wsgi.program(), wsgi.template());
-        assert_eq!((program.file, program.arguments), (Path::new("/srv/.venv/bin/python"), &["-"][..]));
+        assert_eq!((program.file, program.arguments), (Path::new("/srv/.venv/bin/python"), HOST_ARGUMENTS));
         let told = [
             ("MODULE", "shop.web"),
             ("CALLABLE", "create_app()"),

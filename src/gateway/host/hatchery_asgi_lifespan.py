@@ -59,7 +59,7 @@ class Lifespan:
             if self.told != "lifespan.startup" or answered:
                 sys.stderr.write("the app's lifespan has failed:\n" + describe(error))
             elif self.received:
-                text = "hatchery: the app does not take part in lifespan: it raised after lifespan.startup, and serves without\n"
+                text = "hatchery: the app raised after lifespan.startup, and serves without taking part in lifespan:\n"
                 sys.stderr.write(text + describe(error))
 
     async def receive(self):

@@ -1,7 +1,7 @@
 """Imports one app and serves it to the workers of Hatchery (Python 3.8 or newer, standard library only). What is here is for
-WSGI (PEP 3333); what ASGI needs besides stands in hatchery_asgi.py.
+WSGI (PEP 3333); what only some need stands in hatchery_interfaces.py and hatchery_asgi.py.
 
-The master starts it as `python -` with this text on standard input, or with `-c`. Its settings are environment
+The master starts it with this text on standard input (HOST_ARGUMENTS in src/gateway/app.rs). Its settings are environment
 variables, HATCHERY_HOST_ and: LISTEN_FD (listening Unix socket), HEAR_FD and TELL_FD (channels from and to the master),
 MODULE, CALLABLE (dots allowed; with `()` at its end a factory), CHDIR, APP (name), TITLE (for `ps`), THREADS,
 MULTIPROCESS (0 or 1), MAX_REQUESTS (tells the master after so many), STACKS_SIGNAL (writes the stacks of all threads),
@@ -71,8 +71,6 @@ REPEATABLE = "GET", "HEAD", "OPTIONS"
 VIRTUALENVS = ".venv", "venv", "env"  # where they usually are
 COROUTINE = 0x180  # flags of code (inspect.CO_COROUTINE, CO_ITERABLE_COROUTINE; CO_VARARGS)
 ANY_ARGUMENTS = 0x04
-FUNCTIONS = "function", "cython_function_or_method"
-DEEPEST_WRAPPER = 50  # around an app
 LONGEST_PART = 50_000  # characters of an error
 LONGEST_NAMES = 1000  # bytes of the names of threads that are told
 MOST_HINTS = 32  # before one response, as of an upstream
@@ -1119,76 +1117,14 @@ def interpreter():
     return text
 
 
-def called(target):
-    """What a call of it runs: a function, how many of its first arguments are given already, and the names of others that
-    are. None if it does not show."""
-    given = 0
-    named = set()
-    for _ in range(DEEPEST_WRAPPER):
-        kind = type(target)
-        if kind.__name__ in FUNCTIONS:
-            code, inner = target.__code__, target.__dict__.get("__wrapped__")
-            if inner is None or code.co_flags & COROUTINE or code.co_argcount > given:
-                return target, given, named
-            target = inner  # it only passes on what it gets
-        elif kind.__name__ == "method":
-            target, given = target.__func__, given + 1
-        elif kind.__name__ == "partial" and kind.__module__ == "functools":
-            named.update(target.keywords)
-            target, given = target.func, given + len(target.args)
-        elif isinstance(target, type):
-            target, given = target.__init__, given + 1
-        else:
-            call = getattr(kind, "__call__", None)
-            if type(call).__name__ not in FUNCTIONS:  # an attribute of each object
-                call = call.__get__(target, kind)
-                if type(call).__name__ not in (*FUNCTIONS, "method"):
-                    return None
-                target = call
-            elif call.__code__.co_argcount > 1 or not hasattr(target, "__wrapped__"):
-                target, given = call, given + 1
-            else:
-                target = target.__wrapped__
-    return None
-
-
-def arguments(target):
-    """Names of the positional arguments that a call of it takes, how many of them it needs at least, and whether it runs
-    as a coroutine; None if that does not show."""
-    try:  # any object can be there, with any attributes
-        function, given, named = called(target)
-        code = function.__code__
-        names = code.co_varnames[given : code.co_argcount]
-        needed = max(len(names) - len(function.__defaults__ or ()), 0)
-        taken = [at for at, name in enumerate(names) if name in named]
-        if taken:
-            names = names[: taken[0]]
-            needed = min(needed, taken[0])
-        elif code.co_flags & ANY_ARGUMENTS:
-            names += ("*",) * (3 - len(names))
-        return names, needed, bool(code.co_flags & COROUTINE)
-    except Exception:
-        return None
-
-
-def interface(target):
-    """What it speaks: wsgi, asgi or asgi2, as far as that shows (else an empty text); None if it cannot be called as any."""
-    found = arguments(target)
-    if found is None:
-        return ""
-    names, needed, runs = found
-    instance = arguments(getattr(target, "__call__", None)) if isinstance(target, type) else None
-    if names == ("scope",) and (instance is None or instance[0][-2:] == ("receive", "send")):
-        return "asgi2"
-    if instance is not None and instance[2] and not hasattr(target, "__await__"):
-        return None  # a class whose objects are apps
-    if names[:3] == ("scope", "receive", "send"):
-        return "asgi"
-    if runs or needed == 3:
-        return "asgi" if needed <= 3 <= len(names) else None
-    if "*" in names and needed == 0:
-        return ""
-    return "wsgi" if needed <= 2 <= len(names) else None
+def is_plainly_wsgi(target):
+    """Whether it is called with two arguments and runs at once, as most WSGI apps are: nobody needs to look closer."""
+    plain = type(target).__name__ in ("function", "method")  # of another object any attribute can be there, or raise
+    code = getattr(target if plain else getattr(type(target), "__call__", None), "__code__", None)
+    if code is None or code.co_flags & (COROUTINE | ANY_ARGUMENTS):
+        return False
+    names = [name for name in code.co_varnames[: code.co_argcount] if name != "self"]
+    return len(names) == 2 and names != ["receive", "send"]
 
 
 def file_of(module):
@@ -1250,24 +1186,15 @@ def load(module, name):
 
 def settle(target, module, name, wanted):
     """The interface that the app speaks, wsgi or asgi; another one than is wanted, if any is, is an error."""
-    spoken = interface(target)
-    if spoken is None:
-        hint = "" if name.endswith("()") else "; if it makes an app, write %s:%s()" % (module, name)
-        text = "%r in module %r takes neither environ and start_response (WSGI) nor scope, receive and send (ASGI)%s"
-        raise TypeError(text % (name, module, hint))
-    if spoken == "asgi2":
-        text = "%r in module %r is an app of ASGI 2, called with nothing but scope, and this server speaks ASGI 3: wrap it"
-        raise TypeError((text + " (asgiref.compatibility.guarantee_single_callable)") % (name, module))
-    if wanted and spoken and wanted != spoken:
-        articles = {"wsgi": "a WSGI", "asgi": "an ASGI"}
-        text = "%r in module %r is %s app, but %s app is wanted here (`interface`)"
-        raise TypeError(text % (name, module, articles[spoken], articles[wanted]))
-    return wanted or spoken or "wsgi"
+    if wanted != "asgi" and is_plainly_wsgi(target):
+        return "wsgi"
+    learn(INTERFACES, "<interfaces>")
+    return found_out(target, module, name, wanted)
 
 
-def learn_asgi():
-    """What an ASGI app needs besides: nobody else waits until it is compiled."""
-    exec(compile(ASGI, "<asgi>", "exec"), globals())
+def learn(text, name):
+    """Some need more than what is here: nobody else waits until that is compiled."""
+    exec(compile(text, name, "exec"), globals())
 
 
 def collect_seldom():
@@ -1431,7 +1358,7 @@ def main(kind=Host):
         Django.prepare(host, settings.get("STRICT") == "1")
     as_usual()
     if host.interface == "asgi":
-        learn_asgi()
+        learn(ASGI, "<asgi>")
         if kind is Host:
             host.__class__ = Asgi
             host.prepare(settings, True)

@@ -37,7 +37,7 @@ fn an_app_that_knows_no_lifespan_serves_without() {
         ("answers_as_http", ""),
         (
             "raises_late",
-            "hatchery: the app does not take part in lifespan: it raised after lifespan.startup, and serves without\n",
+            "hatchery: the app raised after lifespan.startup, and serves without taking part in lifespan:\n",
         ),
     ] {
         let mut host = app("asgi_lifespan", callable, &[]);

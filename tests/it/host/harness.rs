@@ -1,7 +1,7 @@
 //! A host process, and what a worker and a master say to it.
 
 use hatchery::control::frame::{self, Frame, Kind, Reader};
-use hatchery::gateway::app::{self, Body, HOST_PROGRAM, Response};
+use hatchery::gateway::app::{self, Body, HOST_ARGUMENTS, HOST_PROGRAM, Response};
 use hatchery::gateway::{Event, Request};
 use hatchery::http::fault::Fault;
 use hatchery::http::{BodyLength, RequestHead, ResponseHead, Span, Version};
@@ -72,10 +72,11 @@ impl Host {
         // As the master does it: the program on standard input. What it inherits are standard streams of the shell, which
         // puts them where std cannot: a descriptor that is inherited by its number would get to whatever another test
         // starts at this moment, too.
-        let script = r#"exec "$0" - "hatchery: app" 3<&0 4>&1 5<&2 >"$2" 2>&1 <"$1""#;
+        let script = r#"exec "$0" "$3" "$4" "hatchery: app" 3<&0 4>&1 5<&2 >"$2" 2>&1 <"$1""#;
         let child = Command::new("/bin/sh")
             .args(["-c", script, &python(), program.to_str().unwrap()])
             .arg(directory.join(PRINTED))
+            .args(HOST_ARGUMENTS)
             .env("HATCHERY_HOST_LISTEN_FD", "3")
             .env("HATCHERY_HOST_TELL_FD", "4")
             .env("HATCHERY_HOST_HEAR_FD", "5")
