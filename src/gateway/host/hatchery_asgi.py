@@ -22,6 +22,8 @@ HURRY = 0.1  # the same after TERM
 LAST_TASKS = 5  # seconds for tasks that go on after they were cancelled, before the app is shut down
 GOING_AWAY = 1012  # "service restart", the code for WebSockets that are open at the end
 BODILESS = 204, 205, 304  # statuses without a body
+# What frameworks raise where an app that waits for the client gets a disconnect (Starlette, Litestar; Falcon).
+DISCONNECTS = "ClientDisconnect", "WebSocketDisconnect", "WebSocketDisconnected"
 DEEPEST = 100  # awaits that are shown of a task
 INTERFACE_VERSIONS = {"version": "3.0", "spec_version": "2.5"}
 

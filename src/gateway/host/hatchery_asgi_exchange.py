@@ -179,7 +179,7 @@ class Exchange:
         seen = set()
         cause = error
         while self.gone and cause is not None and id(cause) not in seen:
-            if isinstance(cause, (Disconnected, CancelledError)):
+            if isinstance(cause, (Disconnected, CancelledError)) or type(cause).__name__ in DISCONNECTS:
                 return
             seen.add(id(cause))
             cause = cause.__cause__ or cause.__context__

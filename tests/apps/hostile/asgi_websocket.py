@@ -163,6 +163,17 @@ async def stays(scope, receive, send):
     await asyncio.sleep(0)
 
 
+class WebSocketDisconnect(Exception):
+    """As frameworks have it."""
+
+
+@case
+async def framework(scope, receive, send):
+    await accepted(receive, send)
+    if (await receive())["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+
+
 ACCEPT = {"type": "websocket.accept"}
 SEND = {"type": "websocket.send", "text": "a"}
 MISUSES = {

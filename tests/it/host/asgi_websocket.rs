@@ -2,7 +2,7 @@
 
 use super::asgi_harness::{ABORT, Ask, LENGTH, Line, app, failed, get};
 use super::harness::Host;
-use hatchery::control::frame::{Frame, Kind, MORE};
+use hatchery::control::frame::{Frame, Kind, MESSAGE, MORE};
 
 fn host() -> Host {
     app("asgi_websocket", "application", &[("MAX_MESSAGE", "200000")])
@@ -154,20 +154,20 @@ fn credit_is_given_for_what_the_app_has_taken() {
         line.say(Kind::Binary, 0, stream, &[0; 20_000]);
     }
     for _ in 0..3 {
-        assert_eq!(taken(&mut line), ("20000".to_owned(), 20_000));
+        assert_eq!(taken(&mut line), ("20000".to_owned(), 20_000 + MESSAGE));
     }
     // Parts of a message that is not whole are credited as they come.
     line.say(Kind::Binary, MORE, stream, &[0; 60_000]);
     let credit = line.expect(Kind::Credit, stream);
     assert_eq!(credit.payload, 60_000_u32.to_le_bytes());
     line.say(Kind::Binary, 0, stream, &[0; 30_000]);
-    assert_eq!(taken(&mut line), ("90000".to_owned(), 30_000));
+    assert_eq!(taken(&mut line), ("90000".to_owned(), 30_000 + MESSAGE));
     // Less than a quarter of the window waits until more has been taken.
     for _ in 0..2 {
         line.say(Kind::Binary, 0, stream, &[0; 10_000]);
     }
     assert_eq!(taken(&mut line), ("10000".to_owned(), 0));
-    assert_eq!(taken(&mut line), ("10000".to_owned(), 20_000));
+    assert_eq!(taken(&mut line), ("10000".to_owned(), 20_000 + 2 * MESSAGE));
 }
 
 #[test]
@@ -244,6 +244,9 @@ fn who_is_lost_before_or_after_the_handshake_is_told() {
     close(&mut line, stream, 1006, "");
     over(&mut line, stream);
     assert_eq!(line.notes(), lost);
+    let stream = open(&mut line, "/framework");
+    close(&mut line, stream, 1001, "");
+    over(&mut line, stream);
     open(&mut line, "/waits");
     drop(line);
     let mut line = Line::to(&host, 1);
