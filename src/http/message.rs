@@ -299,3 +299,39 @@ impl ResponseHead {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::conditional::tests::head;
+
+    #[test]
+    fn who_is_led_elsewhere_asks_for_it_without_what_was_for_another() {
+        let fields = [
+            ("Host", "a"),
+            ("Range", "bytes=0-"),
+            ("If-None-Match", "\"x\""),
+            ("Content-Length", "5"),
+            ("content-type", "text/plain"),
+            ("Upgrade", "websocket"),
+            ("Expect", "100-continue"),
+            ("X-Own", "1"),
+        ];
+        for (method, asked, kept) in [
+            ("GET", "GET", &["Host", "Range", "If-None-Match", "X-Own"][..]),
+            ("HEAD", "HEAD", &["Host", "Range", "If-None-Match", "X-Own"]),
+            ("POST", "GET", &["Host", "X-Own"]),
+            ("LOCK", "GET", &["Host", "X-Own"]),
+        ] {
+            let led = head(method, &fields).led_to(b"/b?c");
+            assert_eq!((led.method_bytes(), led.target()), (asked.as_bytes(), &b"/b?c"[..]), "{method}");
+            let names: Vec<_> = led.fields().map(|(name, _)| name.to_vec()).collect();
+            assert_eq!(
+                names,
+                kept.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>(),
+                "{method}"
+            );
+            assert_eq!((led.get("x-own"), led.version()), (Some(&b"1"[..]), Version::Http11), "{method}");
+        }
+    }
+}

@@ -239,3 +239,22 @@ fn what_is_not_the_protocol_loses_the_stream() {
     response.feed(b"more");
     assert!(!is_free(&response));
 }
+
+#[test]
+fn heads_before_the_final_one_are_counted() {
+    let hint = b"103\0Link\0</a>\0";
+    for (hints, fault) in [(INTERIMS_MAX, None), (INTERIMS_MAX + 1, Some(Fault::Malformed(Flaw::Interims)))] {
+        let mut list: Vec<(Kind, u8, &[u8])> = vec![(Kind::Head, 0, hint); usize::from(hints)];
+        list.extend([(Kind::Head, 0, &b"200 OK\0"[..]), (Kind::End, 0, b""), (Kind::Free, 0, b"")]);
+        let (events, response) = events(&frames(&list), false);
+        let interim =
+            events.iter().filter(|event| matches!(event, Event::Interim(head) if head.status.0 == 103));
+        assert_eq!(interim.count(), usize::from(INTERIMS_MAX), "{hints}");
+        let broken = events.iter().find_map(|event| match event {
+            Event::Broken(fault) => Some(*fault),
+            _ => None,
+        });
+        assert_eq!(broken, fault, "{hints}");
+        assert!(is_free(&response), "{hints}");
+    }
+}
