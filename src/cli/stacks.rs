@@ -1,5 +1,5 @@
 //! Where the processes of an app are: their Python stacks, for `hatchery status NAME --stacks`. The hosts print them upon a
-//! signal, in the way of Python's `faulthandler`, among whatever else the app prints; so they are picked from the lines that
+//! signal, in the way of Python's `faulthandler`, of an ASGI app also those of its tasks, among whatever else the app prints; so they are picked from the lines that
 //! the master keeps of it.
 
 use super::Failure;
@@ -101,8 +101,9 @@ fn take(stacks: &mut BTreeMap<String, Stack>, line: &LogLine) {
     stack.text.push('\n');
 }
 
-/// Begins the frames of our host program and what is below them: it is read from standard input.
-const HOST: &str = "  File \"<stdin>\", line ";
+/// Begins the frames of our host program and what is below them: it is read from standard input, and compiles what only an ASGI
+/// app needs under a name of its own.
+const HOST: [&str; 2] = ["  File \"<stdin>\", line ", "  File \"<asgi>\", line "];
 
 /// Stacks of threads without the frames of the host, below those of the app. A thread with none of the app's waits for a request, or
 /// for a signal.
@@ -111,7 +112,7 @@ fn own_frames(text: &str) -> String {
     let (mut below, mut bare) = (false, false);
     for line in text.lines() {
         let begins = !line.starts_with(' ');
-        if line.starts_with(HOST) && !below {
+        if !below && HOST.iter().any(|host| line.starts_with(host)) {
             below = true;
             if bare {
                 shown.push("  waits: nothing of the app runs in it");
@@ -136,11 +137,15 @@ mod tests {
                     File \"<stdin>\", line 7 in answer\n  File \"threading.py\", line 1 in run\n\
                     Thread 0x2 (most recent call first):\n  File \"<stdin>\", line 3 in loop\n  File \"threading.py\", line 1 in run\n\
                     Thread 0x3 (most recent call first):\n  File \"queue.py\", line 1 in get\n  File \"threading.py\", line 1 in run\n\
-                    Current thread 0x4 (most recent call first):\n  <no Python frame>";
+                    Thread 0x5 (most recent call first):\n  File \"<asgi>\", line 9 in run\n  File \"<stdin>\", line 1 in main\n\
+                    Current thread 0x4 (most recent call first):\n  <no Python frame>\n\
+                    Task GET /a (request 1-2) (most recent call first):\n  File \"shop.py\", line 5 in view";
         let shown = "Thread 0x1 [worker] (most recent call first):\n  File \"shop.py\", line 5 in lock\n  File \"shop.py\", line 9 in view\n\
                      Thread 0x2 (most recent call first):\n  waits: nothing of the app runs in it\n\
                      Thread 0x3 (most recent call first):\n  File \"queue.py\", line 1 in get\n  File \"threading.py\", line 1 in run\n\
-                     Current thread 0x4 (most recent call first):\n  <no Python frame>";
+                     Thread 0x5 (most recent call first):\n  waits: nothing of the app runs in it\n\
+                     Current thread 0x4 (most recent call first):\n  <no Python frame>\n\
+                     Task GET /a (request 1-2) (most recent call first):\n  File \"shop.py\", line 5 in view";
         assert_eq!(own_frames(text), shown);
     }
 
