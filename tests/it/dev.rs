@@ -376,6 +376,14 @@ fn the_first_code_that_does_not_start_is_shown_too_in_all_ways_of_starting() {
             assert_eq!(server.command(&["restart", "workers"]).code, Some(0));
             assert_ne!(server.ready("worker"), before);
             assert_eq!(browse(&server, "GET", "/", &[]).status, 500);
+            let before = server.ready("worker");
+            server.master.signal(Signal::SIGUSR2);
+            server.wait_log("goes on in place of");
+            wait_until(SOON, "the workers are of the new program", || {
+                let status = server.status();
+                holds(status.mode == "running" && server.ready("worker") != before, &status)
+            });
+            assert_eq!(browse(&server, "GET", "/", &[]).status, 500, "after an upgrade");
         }
         write(&server, "shop.py", &answering("mended"));
         wait_until(SOON, "the new code serves browsers", || {
