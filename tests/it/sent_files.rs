@@ -272,7 +272,9 @@ fn an_upstream_leads_as_an_app_does_unless_it_is_not_to() {
             path if path.starts_with("/direct") => ("", "direct"),
             _ => ("X-Accel-Redirect: /protected/a.txt\r\nX-Kept: 1\r\n", "instead"),
         };
-        write!(stream, "HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len()).is_ok()
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n{body}", body.len());
+        // At once: what has not come is not waited for, and its connection of no more use.
+        stream.write_all(answer.as_bytes()).is_ok()
     });
     let server = start(
         "",
