@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  L5  main.rs   cli/
-//!  L4  master/ ---- never import each other ---- worker/ ---- helper/
+//!  L4  master/ ---- never import each other ---- worker/ ---- helper/ ---- scripts/
 //!  L3  event/ (the only user of mio)          config/
 //!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
@@ -31,6 +31,7 @@
 //! | helper | exec'd process for what needs threads, a resolver or an async client: one or none to order certificates, one or none, the *resolver*, to look names up |
 //! | app process | an exec'd Python interpreter running the embedded host program |
 //! | host | what serves an app in its processes, and what it is told: a kind of app, described in `config::host` |
+//! | script | a CGI program that a host of ours starts for one request (`scripts`) |
 //! | command | the other kind: a server of its own, which knows nothing of us; its processes are as servers of an upstream |
 //! | probe | a process that finds out whether one of a command serves |
 //! | room | a directory in which such a process makes its socket |
@@ -175,6 +176,7 @@ pub(crate) mod event;
 
 pub(crate) mod helper;
 pub mod master;
+pub(crate) mod scripts;
 pub mod worker;
 
 pub mod cli;

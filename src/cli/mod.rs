@@ -1,5 +1,6 @@
 //! The command line: one file for each command. `main.rs` turns what comes back into an exit code.
 
+mod cgi_host;
 mod check;
 mod completions;
 mod config;
@@ -63,6 +64,8 @@ enum Command {
     Restart(restart::Arguments),
     Cron(cron::Arguments),
     Exec(exec::Arguments),
+    #[command(hide = true)]
+    CgiHost(cgi_host::Arguments),
     #[command(hide = true)]
     Helper(helper::Arguments),
     #[command(hide = true)]
@@ -138,6 +141,7 @@ impl Cli {
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),
             Command::Exec(arguments) => exec::execute(&arguments),
+            Command::CgiHost(arguments) => cgi_host::execute(&arguments),
             Command::Helper(arguments) => helper::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),
             Command::Logs(arguments) => logs::execute(&arguments),

@@ -3,6 +3,7 @@
 
 mod commands;
 mod rights;
+mod scripts;
 #[cfg(test)]
 mod tests;
 
@@ -72,7 +73,8 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
             match &*location.handler {
                 Handler::Files(files) => check.files(&key, files),
                 Handler::Proxy(proxy) => check.sent_from(&key, &proxy.send_files_from),
-                _ => {}
+                Handler::Cgi(cgi) => check.scripts(&key, cgi),
+                Handler::App { .. } | Handler::Redirect(_) | Handler::Respond(_) => {}
             }
             if let Fallback::Handler(handler) = &location.fallback
                 && let Handler::Proxy(proxy) = &**handler
@@ -81,7 +83,7 @@ pub(crate) fn environment(config: &Config) -> Vec<Problem> {
             }
         }
     }
-    for app in &config.apps {
+    for app in config.written_apps() {
         check.app(app);
         check.sent_from(&format!("apps.{}", app.name), &app.send_files_from);
     }
@@ -117,6 +119,7 @@ pub(crate) fn temp_dir(config: &Config) -> Option<Problem> {
 pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     let mut warnings = unguarded(config, descriptors::can_be_refused());
     warnings.extend(as_root(config));
+    warnings.extend(scripts::without_scripts(config));
     warnings.extend(homeless(config, home_of));
     warnings.extend(loops(config));
     warnings.extend(without_stand_in(config));

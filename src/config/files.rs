@@ -172,25 +172,12 @@ impl Section for Draft {
             let complaint = Complaint::new(what, "write cache: \"immutable\" beside it");
             report.add(&given.place_of("immutable"), complaint);
         }
-        let follow = "symlinks: Follow, symlinks_to: [\"/srv/shared\"]";
-        match &self.files.symlinks {
-            Symlinks::Follow(to) if to.is_empty() => {
-                let what = "`Follow` needs the directories that links may lead to";
-                let complaint = Complaint::new(what, format!("for example {follow}"));
-                report.add(&given.place_of("symlinks"), complaint);
-            }
-            Symlinks::Refuse | Symlinks::Beneath if given.is_good("symlinks_to") => {
-                let what = "`symlinks_to` goes with `symlinks: Follow`";
-                let complaint = Complaint::new(what, format!("write {follow}"));
-                report.add(&given.place_of("symlinks_to"), complaint);
-            }
-            _ => {}
-        }
+        check_symlinks(&self.files.symlinks, given, report);
     }
 }
 
 /// `symlinks`, and to where.
-fn symlinks(of: &mut Symlinks, keys: &mut dyn Walk) {
+pub(super) fn symlinks(of: &mut Symlinks, keys: &mut dyn Walk) {
     let mut to = match of {
         Symlinks::Follow(to) => Some(std::mem::take(to)),
         Symlinks::Refuse | Symlinks::Beneath => None,
@@ -199,6 +186,24 @@ fn symlinks(of: &mut Symlinks, keys: &mut dyn Walk) {
     keys.key("symlinks_to", &mut to);
     if let (Symlinks::Follow(into), Some(to)) = (of, to) {
         *into = to;
+    }
+}
+
+/// That directories are given where they are needed, and nowhere else.
+pub(super) fn check_symlinks(of: &Symlinks, given: &Given<'_>, report: &mut Report<'_>) {
+    let follow = "symlinks: Follow, symlinks_to: [\"/srv/shared\"]";
+    match of {
+        Symlinks::Follow(to) if to.is_empty() => {
+            let what = "`Follow` needs the directories that links may lead to";
+            let complaint = Complaint::new(what, format!("for example {follow}"));
+            report.add(&given.place_of("symlinks"), complaint);
+        }
+        Symlinks::Refuse | Symlinks::Beneath if given.is_good("symlinks_to") => {
+            let what = "`symlinks_to` goes with `symlinks: Follow`";
+            let complaint = Complaint::new(what, format!("write {follow}"));
+            report.add(&given.place_of("symlinks_to"), complaint);
+        }
+        _ => {}
     }
 }
 

@@ -8,7 +8,7 @@ use super::read::status;
 use super::units::check_path;
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
-use super::{Fallback, Proxy};
+use super::{Cgi, Fallback, Proxy};
 use crate::http::location::{self, Variable};
 
 /// What answers.
@@ -25,6 +25,8 @@ pub(crate) enum Handler {
     },
     /// An upstream.
     Proxy(Proxy),
+    /// Scripts below a directory.
+    Cgi(Cgi),
     /// A redirect.
     Redirect(Redirect),
     /// A fixed answer.
@@ -62,7 +64,7 @@ pub(crate) struct To {
 /// A handler: its name, one that says enough, and how what stands in its parentheses is read.
 pub(super) type Kind = (&'static str, &'static str, Reading<To>);
 
-pub(super) const HANDLERS: [Kind; 5] = [
+pub(super) const HANDLERS: [Kind; 6] = [
     ("Files", "Files(root: \"static\")", |node, report| {
         let files::Draft { files, fallback } = files::Draft::read(node, report)?;
         Some(To { handler: Handler::Files(files), fallback })
@@ -72,6 +74,7 @@ pub(super) const HANDLERS: [Kind; 5] = [
         Some(Handler::App { app: app?, mount }.into())
     }),
     ("Proxy", "Proxy(\"api\")", |node, report| Some(Handler::Proxy(Form::read(node, report)?).into())),
+    ("Cgi", "Cgi(root: \"cgi-bin\")", |node, report| Some(Handler::Cgi(Form::read(node, report)?).into())),
     ("Redirect", "Redirect(status: 301, location: \"/new$rest\")", |node, report| {
         Some(Handler::Redirect(Form::read(node, report)?).into())
     }),
@@ -79,7 +82,6 @@ pub(super) const HANDLERS: [Kind; 5] = [
         Some(Handler::Respond(Form::read(node, report)?).into())
     }),
 ];
-const HANDLERS_LATER: [&str; 1] = ["Cgi"];
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl Default for Handler {
@@ -101,9 +103,6 @@ impl Form for To {
             let expected = format!("one of {}, as in App(\"shop\")", names.join(", "));
             return node.wrong(report, &expected, &node.shape());
         };
-        if HANDLERS_LATER.contains(&name) {
-            return node.refuse(report, Complaint::later("variant", name));
-        }
         let Some((_, example, read)) = HANDLERS.iter().find(|(known, ..)| *known == name) else {
             return node.refuse(report, Complaint::unknown("variant", name, &names));
         };
@@ -121,6 +120,7 @@ impl Form for To {
                 Mounted { app: Some(*app), mount: mount.clone() }.write().named("App")
             }
             Handler::Proxy(proxy) => proxy.write().named("Proxy"),
+            Handler::Cgi(cgi) => cgi.write().named("Cgi"),
             Handler::Redirect(redirect) => redirect.write().named("Redirect"),
             Handler::Respond(respond) => respond.write().named("Respond"),
         }

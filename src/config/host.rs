@@ -4,15 +4,18 @@
 //! | kind | keys of its own | program | request body | units of a process |
 //! |---|---|---|---|---|
 //! | [`Wsgi`] | `module`, `python`, `interface`, `threads`, … | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads; of an ASGI app `max_connections` |
+//! | [`Scripts`] | those of a location with `Cgi(…)` | this one, which starts the scripts | as of WSGI | `max_processes` |
 //! | [`Command`] | `command`, `protocol`, `max_connections`, … | the command | as an upstream's | `max_connections` |
 //!
 //! Every program is started with the environment, user and directory of its app. A host program speaks the frames of
 //! [`crate::control::frame`]; a command speaks a protocol of upstreams and knows nothing of us.
 
+mod cgi;
 mod command;
 mod websocket;
 mod wsgi;
 
+pub use cgi::Scripts;
 pub use command::Command;
 pub(crate) use command::{Listens, PORT, SOCKET};
 pub(crate) use websocket::WebSocket;
@@ -32,6 +35,8 @@ pub enum Host {
     Wsgi(Wsgi),
     /// A server of its own.
     Command(Box<Command>),
+    /// Scripts below a directory.
+    Cgi(Box<Scripts>),
 }
 
 impl Default for Host {
@@ -76,6 +81,8 @@ impl Host {
         match self {
             Self::Wsgi(wsgi) => wsgi.walk(keys),
             Self::Command(command) => command.walk(keys),
+            // They stand with the location (`config::cgi`).
+            Self::Cgi(_) => {}
         }
     }
 
@@ -93,6 +100,7 @@ impl Host {
                 command.check(given, report);
                 command.check_listens(env, given, report);
             }
+            Self::Cgi(_) => {}
         }
     }
 
@@ -101,6 +109,7 @@ impl Host {
     pub fn program(&self) -> Option<HostProgram<'_>> {
         match self {
             Self::Wsgi(wsgi) => Some(wsgi.program()),
+            Self::Cgi(scripts) => Some(scripts.program()),
             Self::Command(_) => None,
         }
     }
@@ -109,9 +118,24 @@ impl Host {
     #[must_use]
     pub fn command(&self) -> Option<&Command> {
         match self {
-            Self::Wsgi(_) => None,
+            Self::Wsgi(_) | Self::Cgi(_) => None,
             Self::Command(command) => Some(command),
         }
+    }
+
+    /// The scripts that it runs, if it runs some: the app of a location, which does not stand under `apps`.
+    #[must_use]
+    pub fn scripts(&self) -> Option<&Scripts> {
+        match self {
+            Self::Cgi(scripts) => Some(scripts),
+            Self::Wsgi(_) | Self::Command(_) => None,
+        }
+    }
+
+    /// Whether requests may be sent to one of its units while it runs another (docs/decisions/0027-look-ahead.md).
+    #[must_use]
+    pub fn looks_ahead(&self) -> bool {
+        matches!(self, Self::Wsgi(_))
     }
 
     /// What a template of its processes runs (`preload`), if it can have one.
@@ -119,7 +143,7 @@ impl Host {
     pub fn template(&self) -> Option<HostProgram<'_>> {
         match self {
             Self::Wsgi(wsgi) => Some(wsgi.template()),
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Cgi(_) => None,
         }
     }
 
@@ -127,7 +151,7 @@ impl Host {
     #[must_use]
     pub fn hand_over(&self) -> HandOver {
         match self {
-            Self::Wsgi(_) => HandOver::Whole { in_frames: INLINE },
+            Self::Wsgi(_) | Self::Cgi(_) => HandOver::Whole { in_frames: INLINE },
             Self::Command(_) => HandOver::Proxied,
         }
     }
@@ -138,6 +162,17 @@ impl Host {
         match self {
             Self::Wsgi(wsgi) => wsgi.units(),
             Self::Command(command) => u16::try_from(command.max_connections).unwrap_or(u16::MAX),
+            Self::Cgi(scripts) => scripts.units(),
+        }
+    }
+
+    /// What these are called, for the log.
+    #[must_use]
+    pub(crate) fn units_are(&self) -> &'static str {
+        match self {
+            Self::Wsgi(_) => "threads",
+            Self::Command(_) => "connections",
+            Self::Cgi(_) => "scripts at a time",
         }
     }
 
@@ -146,7 +181,7 @@ impl Host {
     pub(crate) fn shared_units(&self) -> u16 {
         match self {
             Self::Wsgi(wsgi) => u16::try_from(wsgi.max_connections).unwrap_or(u16::MAX),
-            Self::Command(_) => self.units(),
+            Self::Command(_) | Self::Cgi(_) => self.units(),
         }
     }
 
@@ -155,7 +190,7 @@ impl Host {
     pub(crate) fn websocket(&self) -> Option<WebSocket> {
         match self {
             Self::Wsgi(wsgi) => Some(wsgi.websocket),
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Cgi(_) => None,
         }
     }
 
@@ -164,7 +199,7 @@ impl Host {
     pub fn interpreter(&self) -> Option<&Path> {
         match self {
             Self::Wsgi(wsgi) => Some(&wsgi.python),
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Cgi(_) => None,
         }
     }
 
@@ -172,7 +207,7 @@ impl Host {
     pub(crate) fn import(&self) -> Option<(&Path, Vec<String>)> {
         match self {
             Self::Wsgi(wsgi) => Some((&wsgi.python, wsgi.import())),
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Cgi(_) => None,
         }
     }
 
@@ -183,7 +218,7 @@ impl Host {
                 Some(path) => path.rsplit_once('/').map(|(directory, _)| directory),
                 None => wsgi.module.split('.').next(),
             },
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Cgi(_) => None,
         }
     }
 
@@ -192,7 +227,7 @@ impl Host {
     pub(crate) fn script(&self) -> Option<&str> {
         match self {
             Self::Wsgi(wsgi) => wsgi.script(),
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Cgi(_) => None,
         }
     }
 
@@ -202,6 +237,7 @@ impl Host {
         match self {
             Self::Wsgi(wsgi) => &wsgi.module,
             Self::Command(command) => command.command.first().map_or("", String::as_str),
+            Self::Cgi(scripts) => scripts.root.to_str().unwrap_or_default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::upstream::{self, Upstream};
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
-use super::{Config, Limits, Log, Sandbox, daemon, env_file};
+use super::{Config, Limits, Log, Sandbox, cgi, daemon, env_file};
 use crate::policy::DefaultSite;
 use crate::sys::place;
 use nix::errno::Errno;
@@ -114,7 +114,7 @@ pub(crate) fn written(config: &Config) -> Written {
     let default_site = default.map(|name| At::nowhere(render_host(name)));
     let sections = Sections {
         sites: config.sites.iter().map(site::Draft::of).collect(),
-        apps: config.apps.iter().map(|app| (app.name.clone(), app.clone())).collect(),
+        apps: config.written_apps().map(|app| (app.name.clone(), app.clone())).collect(),
         upstreams: config.upstreams.iter().map(|one| (one.name.clone(), one.clone())).collect(),
         daemons: config.daemons.iter().map(|one| (one.name.clone(), daemon::Draft::of(one))).collect(),
         cron: config.cron.clone(),
@@ -364,6 +364,7 @@ fn assemble(
     daemons.sort_by(|(one, _), (two, _)| one.cmp(two));
     config.apps = apps.into_iter().map(|(name, app)| App { name, ..app }).collect();
     config.upstreams = upstreams.into_iter().map(|(name, of)| Upstream { name, ..of }).collect();
+    cgi::make_apps(&mut config.sites, &mut config.apps);
     let behind = config.upstreams.len();
     config.apps.iter_mut().enumerate().for_each(|(index, app)| app.settle(behind + index));
     upstream::check_all(&config, report);
@@ -390,6 +391,11 @@ fn default_site(default: Option<At<String>>, sites: &[Site], report: &mut Report
 }
 
 impl Config {
+    /// The apps that stand under `apps`.
+    pub(crate) fn written_apps(&self) -> impl Iterator<Item = &App> {
+        self.apps.iter().filter(|app| app.kind.scripts().is_none())
+    }
+
     /// The defaults on this machine, with nothing to serve.
     pub(crate) fn defaults(origin: &str, source: &dyn Source) -> Self {
         Self {

@@ -55,6 +55,7 @@ impl Section for Location {
             "mount" | "app" => "App(name: \"…\", mount: \"…\")",
             "strip" | "x_accel" | "send_files_from" | "intercept_errors" | "request_headers"
             | "response_headers" | "early_hints" | "trailers" => "Proxy(name: \"…\", …)",
+            "interpreters" | "max_processes" | "pass_authorization" => "Cgi(root: \"…\", …)",
             "status" | "body" | "content_type" => "Respond(status: …, body: \"…\")",
             _ => return None,
         };
@@ -156,9 +157,10 @@ impl Section for Probe {
 /// looked for by its last segment, below a `regex` by the whole path.)
 fn fits(matcher: &Matcher, handler: &Handler) -> Result<(), Complaint> {
     match (handler, matcher) {
-        (Handler::Files(_), Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
+        (Handler::Files(_) | Handler::Cgi(_), Matcher::Prefix { path, .. }) if !path.ends_with('/') => {
+            let of = if matches!(handler, Handler::Cgi(_)) { "Cgi" } else { "Files" };
             let why =
-                format!("the root of `Files` stands for a directory, and `{path}` does not end with `/`");
+                format!("the root of `{of}` stands for a directory, and `{path}` does not end with `/`");
             Err(Complaint::new(why, format!("write path: \"{path}/\"")))
         }
         (Handler::App { mount, .. }, _) if !mount.is_empty() => {

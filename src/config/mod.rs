@@ -17,6 +17,7 @@ pub(crate) mod certificate;
 pub(crate) mod certificate_files;
 mod certificate_ocsp;
 pub(crate) mod certificate_upstreams;
+mod cgi;
 mod changes;
 pub(crate) mod check;
 mod control;
@@ -67,6 +68,7 @@ mod written;
 pub(crate) use address::{Address, Network};
 pub use app::{App, Keep, ResponseBuffer};
 pub(crate) use balance::{Common, Stick};
+pub(crate) use cgi::Cgi;
 pub(crate) use control::Control;
 pub(crate) use cronjob::CronJob;
 pub(crate) use daemon::{Daemon, Dependency, Signal};
@@ -74,7 +76,7 @@ pub(crate) use fallback::Fallback;
 pub(crate) use files::{Cache, Files, Symlinks};
 pub(crate) use flags::{from_flags, from_serve};
 pub(crate) use handler::{Handler, Respond};
-pub use host::{Command, HandOver, Host, HostProgram, Wsgi};
+pub use host::{Command, HandOver, Host, HostProgram, Scripts, Wsgi};
 pub(crate) use host::{Listens, PORT, SOCKET};
 pub(crate) use limits::Limits;
 pub(crate) use listen::Listen;
@@ -138,7 +140,7 @@ pub struct Config {
     pub default_site: DefaultSite,
     /// In the order of the file.
     pub sites: Vec<Site>,
-    /// Sorted by name.
+    /// Sorted by name, and behind them those that `Cgi(…)` of locations makes.
     pub apps: Vec<App>,
     /// Sorted by name.
     pub upstreams: Vec<Upstream>,

@@ -74,7 +74,11 @@ fn secrets(config: &Config, tree: &dyn Tree) -> Vec<Secret> {
     let mut secrets = Vec::new();
     let mut add = |path: &Path, what: String| secrets.push(Secret { path: resolved(tree, path), what });
     for app in &config.apps {
-        add(&app.chdir, format!("the `chdir` of app `{}`", app.name));
+        let what = match app.kind.scripts() {
+            Some(_) => "the scripts of a `Cgi`".to_owned(),
+            None => format!("the `chdir` of app `{}`", app.name),
+        };
+        add(&app.chdir, what);
         if let Some(home) = &app.home {
             add(home, format!("the virtualenv of app `{}`", app.name));
         }

@@ -87,7 +87,11 @@ fn read_by(handler: &Handler, paths: &mut Vec<PathBuf>) {
                 paths.extend_from_slice(to);
             }
         }
-        Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect(_) | Handler::Respond(_) => {}
+        Handler::App { .. }
+        | Handler::Proxy(_)
+        | Handler::Cgi(_)
+        | Handler::Redirect(_)
+        | Handler::Respond(_) => {}
     }
 }
 

@@ -27,7 +27,7 @@
 //! | REQUEST 4 | worker → app | NUL-separated `name\0value\0…` pairs in latin-1; flag END: no body; flag FD: the body is the descriptor that comes along (read from offset 0, CONTENT_LENGTH bytes); neither: BODY frames and END follow |
 //! | REQUEST 4 | worker → ASGI | bytes with NUL after each: kind (`http`, `websocket`), version (`1.0`, `1.1`, `2`), method, scheme (`http`, `https`, `ws`, `wss`), path (percent-decoded, with the mount), raw path (as it came, without the query), query, mount (percent-decoded, or empty), host and port of the client (empty: not known), host and port of the server (of a Unix socket its path, and an empty port), request id, microseconds since 1970 when it came; then name and value of each field, names in lower case, in their order; flags as above, BODY and END follow at once |
 //! | BODY 5 | both | bytes |
-//! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: it broke off, or there is none |
+//! | END 6 | both | worker: end of the request body; app: end of the response; flag ABORT: it broke off, or there is none, and then u16 may say with which status the worker answers in its place |
 //! | CANCEL 7 | worker → app | nobody waits for the answer to that request any more: the host asks the app for no more of it, or does not call it if the request has not begun, and says END and FREE. Before the request and after FREE it means nothing |
 //! | CANCEL 7 | worker → ASGI | the same, empty: the client has left; u8 1: it took too long. The host answers END with ABORT at once, if it has not said END; the task sees `http.disconnect` and is cancelled after a moment (u8 1: at once); FREE follows when it has ended. A loop that does not answer is held up |
 //! | CREDIT 8 | worker → ASGI | u32: so many bytes more of that answer may be sent, as payload of BODY, TEXT and BINARY; the first window is the setting WINDOW |
@@ -207,15 +207,21 @@ impl Header {
     /// # Errors
     /// An unknown type, a word that must be zero, a payload that is too long.
     pub(crate) fn decode(bytes: [u8; HEADER]) -> Result<Self, Error> {
+        let header = Self::read(bytes)?;
+        if header.kind != Kind::Body && header.length as usize > PAYLOAD {
+            return Err(Error::TooLong(header.length));
+        }
+        Ok(header)
+    }
+
+    /// The same, however long the payload is.
+    fn read(bytes: [u8; HEADER]) -> Result<Self, Error> {
         let [l0, l1, l2, l3, kind, flags, z0, z1, s0, s1, s2, s3] = bytes;
         let kind = Kind::from_byte(kind).ok_or(Error::UnknownType(kind))?;
         if (z0, z1) != (0, 0) {
             return Err(Error::Reserved);
         }
         let length = u32::from_le_bytes([l0, l1, l2, l3]);
-        if kind != Kind::Body && length as usize > PAYLOAD {
-            return Err(Error::TooLong(length));
-        }
         Ok(Self { length, kind, flags, stream: u32::from_le_bytes([s0, s1, s2, s3]) })
     }
 }
@@ -245,7 +251,12 @@ pub struct Reader {
     start: usize,
     body: Option<(Header, u32)>,
     broken: Option<Error>,
+    /// Of a host: requests may be longer than other frames.
+    takes_requests: bool,
 }
+
+/// Longest payload of a REQUEST: a head as long as the configuration can let it be, whose target is told in four variables.
+const REQUEST: u32 = 8 << 20;
 
 /// Fed with these bytes.
 impl From<Vec<u8>> for Reader {
@@ -259,6 +270,12 @@ impl Reader {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// That of a host, to which workers send requests.
+    #[must_use]
+    pub(crate) fn of_host() -> Self {
+        Self { takes_requests: true, ..Self::default() }
     }
 
     /// Takes bytes read from the socket.
@@ -286,7 +303,11 @@ impl Reader {
         }
         let rest = self.bytes.get(self.start..).unwrap_or_default();
         let Some((head, rest)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
-        let header = Header::decode(*head).inspect_err(|error| self.broken = Some(*error))?;
+        let decoded = match Header::decode(*head) {
+            Err(Error::TooLong(length)) if self.takes_requests && length <= REQUEST => Header::read(*head),
+            decoded => decoded,
+        };
+        let header = decoded.inspect_err(|error| self.broken = Some(*error))?;
         if header.kind == Kind::Body {
             self.start += HEADER;
             return Ok(self.part(header, header.length));

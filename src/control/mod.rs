@@ -6,6 +6,7 @@
 /// next one whenever old and new processes would not understand each other, so that an upgrade between them is refused.
 pub(crate) const PROTOCOL: u32 = 4;
 
+pub(crate) mod cgi;
 pub mod command;
 pub(crate) mod digits;
 pub(crate) mod exit;

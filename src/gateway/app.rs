@@ -8,7 +8,7 @@
 use super::http1::INTERIMS_MAX;
 use super::{Event, Request, params};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
-use crate::http::fault::{Fault, Flaw};
+use crate::http::fault::{Fault, Flaw, Refusal};
 use crate::http::{BodyLength, ResponseHead, Status, fields};
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ enum Stage {
 ///
 /// | stage | HEAD | BODY, FILE | END | FREE | end of file |
 /// |---|---|---|---|---|---|
-/// | Head | Head → Body | lost | Broken(Failed), without ABORT Broken(Malformed) → Over | lost | Broken(Closed) → Lost |
+/// | Head | Head → Body | lost | Broken(Failed, or as it says), without ABORT Broken(Malformed) → Over | lost | Broken(Closed) → Lost |
 /// | Body | lost | Body, File | End or Broken(Truncated) → Over | lost | Broken(Truncated) → Lost |
 /// | Over | dropped after a bad head, else lost | the same | the same | Free → Free | Lost |
 /// | Free | lost | lost | lost | lost | Lost |
@@ -245,7 +245,7 @@ impl Response {
             (Stage::Head(_), Kind::Head) => Some(self.on_head(&frame.payload)),
             (Stage::Head(_), Kind::End) if frame.header.flags & frame::ABORT != 0 => {
                 self.stage = Stage::Over;
-                Some(Event::Broken(Fault::Failed))
+                Some(Event::Broken(why_none(&frame.payload)))
             }
             (Stage::Head(_), Kind::End) => {
                 Some(self.fail(Fault::Malformed(Flaw::Frame), "no response head".to_owned()))
@@ -397,6 +397,27 @@ fn digits(text: &[u8]) -> Option<u64> {
 /// What an app wrote, for the log: one line, not endless.
 fn shown(bytes: &[u8]) -> String {
     format!("\"{}\"", bytes.get(..80).unwrap_or(bytes).escape_ascii())
+}
+
+/// A script's environment, which the request becomes, has bounds of the kernel's.
+const TOO_LONG: Refusal =
+    Refusal { status: 431, why: "the header fields do not fit the environment of a script" };
+const TOO_LONG_TARGET: Refusal =
+    Refusal { status: 414, why: "the request target does not fit the environment of a script" };
+
+/// Why there is no response, from the payload of an END: a status, u16, or nothing.
+fn why_none(payload: &[u8]) -> Fault {
+    match payload.try_into().map(u16::from_le_bytes) {
+        Ok(403) => Fault::Barred,
+        Ok(404) => Fault::Absent,
+        Ok(414) => Fault::Request(TOO_LONG_TARGET),
+        Ok(431) => Fault::Request(TOO_LONG),
+        Ok(500) => Fault::Unstarted,
+        Ok(502) => Fault::Malformed(Flaw::Program),
+        Ok(503) => Fault::Unavailable,
+        Ok(504) => Fault::Silent,
+        _ => Fault::Failed,
+    }
 }
 
 /// What FREE says: microseconds.

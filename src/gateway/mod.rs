@@ -17,6 +17,7 @@ pub(crate) mod probe;
 pub(crate) mod ready;
 mod request;
 pub(crate) mod scgi;
+pub(crate) mod script;
 pub(crate) mod shared;
 mod shown;
 mod tunnel;

@@ -23,6 +23,12 @@ use crate::http::{Names, Scheme, fields};
 /// SERVER_SOFTWARE.
 const SOFTWARE: &[u8] = concat!("hatchery/", env!("CARGO_PKG_VERSION")).as_bytes();
 
+/// The pairs of a REQUEST frame, `name\0value\0…` (`control::frame`). What has no value is none.
+pub(super) fn split_pairs(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut parts = payload.split(|byte| *byte == 0);
+    std::iter::from_fn(move || Some((parts.next()?, parts.next()?)))
+}
+
 /// Calls `put` with the name and value of each variable, each name once. `length` is that of the body after de-chunking
 /// in bytes, `None` if there is no body.
 pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnMut(&[u8], &[u8])) {

@@ -15,6 +15,8 @@
 //! | `Silent` | upstream | 504 | idempotent methods | error |
 //! | `Truncated`, `Malformed`, `Unasked`, `HeadTooLarge` | upstream | 502 | idempotent methods | error |
 //! | `WrongLength`, `Excess` | upstream | 502 | never | error |
+//! | `Absent`, `Barred` | client | 404, 403 | never | debug: who looked for it has told |
+//! | `Unstarted` | upstream | 500 | never | debug: the same |
 //! | `Failed` | upstream | 500 | never | debug: the traceback is in the log |
 //! | `Stalled` | upstream | 504 | never | error |
 //! | `Overdue` | upstream | 504 | never | error |
@@ -76,6 +78,12 @@ pub enum Fault {
     HeadTooLarge,
     /// The app raised an exception before its response began.
     Failed,
+    /// There is no script of that name.
+    Absent,
+    /// There is one that may not be run.
+    Barred,
+    /// There is one that cannot be run.
+    Unstarted,
     /// The body has another length than the head announced.
     WrongLength,
     /// Every server of the upstream has as many requests as it may, and too many wait, or this one has waited too long.
@@ -131,6 +139,8 @@ pub enum Flaw {
     Record,
     /// It is not in our frames, or no head of a response is in them (apps only).
     Frame,
+    /// It is not that of a CGI program: the host says why (scripts only).
+    Program,
 }
 
 /// Why a request is not served, for a reason that lies in it.
@@ -255,14 +265,12 @@ impl Fault {
                 row(W::Us, 503, R::Never, L::Debug, "tunnel-drained", "tunnel ended by a reload or stop")
             }
             Self::HeadTooLarge => upstream(502, R::Idempotent, "large-head", "response head too large"),
-            Self::Failed => row(W::Upstream, 500, R::Never, L::Debug, "exception", "an exception in the app"),
+            Self::Failed | Self::Absent | Self::Barred | Self::Unstarted => self.of_program(),
             Self::WrongLength => {
                 upstream(502, R::Never, "wrong-length", "the body is not as long as its Content-Length")
             }
             Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
-            Self::Misled => {
-                upstream(502, R::Never, "misled", "X-Accel-Redirect leads to no place of the site")
-            }
+            Self::Misled => upstream(502, R::Never, "misled", "it leads to no place of the site"),
             Self::Circle => upstream(500, R::Never, "circle", "led from place to place without end"),
             Self::Unsendable => {
                 upstream(502, R::Never, "unsendable", "X-Sendfile names what is not to be sent")
@@ -285,6 +293,17 @@ impl Fault {
             Self::Disk => us("disk", "the disk does not answer"),
             Self::Spool => us("spool", "cannot keep the request body"),
         }
+    }
+
+    /// The row of what an app or script has told of itself, or its host of it.
+    fn of_program(self) -> Row {
+        let (who, status, word, why) = match self {
+            Self::Absent => (Who::Client, 404, "no-script", "there is no such script"),
+            Self::Barred => (Who::Client, 403, "no-rights", "the script may not be executed"),
+            Self::Unstarted => (Who::Upstream, 500, "unstarted", "the script could not be started"),
+            _ => (Who::Upstream, 500, "exception", "an exception in the app"),
+        };
+        Row { who, status, retry: Retry::Never, level: Level::Debug, word, why }
     }
 
     /// What a server of an upstream is found at fault for, by its word.
@@ -338,6 +357,9 @@ impl Flaw {
             Self::Interims => ("many-interims", "malformed response: too many interim responses"),
             Self::Record => ("bad-record", "malformed response: not in whole records of FastCGI"),
             Self::Frame => ("bad-frame", "malformed response"),
+            Self::Program => {
+                ("no-cgi", "no response of a CGI program; what was wrong stands in the log before")
+            }
         }
     }
 }
@@ -406,6 +428,9 @@ mod tests {
             (Fault::Drained, Us, 503, Never, Debug),
             (Fault::HeadTooLarge, Upstream, 502, Idempotent, Error),
             (Fault::Failed, Upstream, 500, Never, Debug),
+            (Fault::Absent, Client, 404, Never, Debug),
+            (Fault::Barred, Client, 403, Never, Debug),
+            (Fault::Unstarted, Upstream, 500, Never, Debug),
             (Fault::WrongLength, Upstream, 502, Never, Error),
             (Fault::Excess, Upstream, 502, Never, Error),
             (Fault::Misled, Upstream, 502, Never, Error),

@@ -26,13 +26,19 @@ impl Environment {
 
     /// As cron(8) has it: only what a login gives, language and time zone. For cron jobs without an app.
     pub(super) fn clean() -> Self {
+        let mut environment = Self::of_scripts();
+        environment.set("SHELL", "/bin/sh");
+        environment
+    }
+
+    /// Language, time zone and where programs are.
+    pub(super) fn of_scripts() -> Self {
         let kept = |name: &OsStr| {
             let name = name.as_bytes();
             name == b"LANG" || name == b"TZ" || name.starts_with(b"LC_")
         };
         let mut environment = Self(std::env::vars_os().filter(|(name, _)| kept(name)).collect());
         environment.set("PATH", PATH);
-        environment.set("SHELL", "/bin/sh");
         environment
     }
 

@@ -478,7 +478,7 @@ impl Master {
             let mut booted = self.children.apps().filter(|(_, process)| process.name == app.name);
             let shares = booted.any(|(_, process)| process.shared);
             let units = if shares { app.kind.shared_units() } else { app.kind.units() };
-            let each = if shares || app.kind.command().is_some() { "connections" } else { "threads" };
+            let each = if shares { "connections" } else { app.kind.units_are() };
             let subject = app.kind.subject();
             log::info!(target: "hatchery", "app {}: {subject}, processes: {count}, {each}: {units}", app.name);
         }

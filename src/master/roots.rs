@@ -30,7 +30,11 @@ impl Roots {
         let locations = config.sites.iter().flat_map(|site| &site.locations);
         let roots = locations.filter_map(|location| match &*location.handler {
             Handler::Files(files) => Some(&files.root),
-            Handler::App { .. } | Handler::Proxy(_) | Handler::Redirect(_) | Handler::Respond(_) => None,
+            Handler::App { .. }
+            | Handler::Proxy(_)
+            | Handler::Cgi(_)
+            | Handler::Redirect(_)
+            | Handler::Respond(_) => None,
         });
         let roots = roots.chain(config.sending.iter().filter_map(|sending| Some(&sending.files()?.root)));
         Self(roots.map(|path| (path.clone(), StaticRoot::find(path).ok())).collect())

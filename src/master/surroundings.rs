@@ -32,6 +32,11 @@ impl Surroundings {
     /// As [`EnvFiles::set`], as of all of these.
     pub(super) fn of_app(app: &App, files: &EnvFiles, account: Option<&Account>) -> io::Result<Self> {
         let task = Task { resources: app.resources.clone(), ..Task::default() };
+        if app.kind.scripts().is_some() {
+            // What scripts find around them is what the configuration and the request say.
+            let around = Self::of_task(Environment::of_scripts(), Some(app), &task, files, None)?;
+            return Ok(Self { account: account.cloned(), ..around });
+        }
         Self::of_task(Environment::ours(), Some(app), &task, files, account)
     }
 

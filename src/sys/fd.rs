@@ -74,6 +74,16 @@ pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
 }
 
+/// A pipe from a program, close-on-exec: our end does not block, the other one, which it writes to, does.
+///
+/// # Errors
+/// EMFILE, ENFILE.
+pub(crate) fn pipe_from_program() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    nix::fcntl::fcntl(&read, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((read, write))
+}
+
 /// The same, of so many bytes.
 ///
 /// # Errors

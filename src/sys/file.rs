@@ -1,6 +1,10 @@
 //! Files below a directory that cannot be left: `openat2` with RESOLVE_BENEATH, or one `openat` a component where the
 //! kernel (before 5.6) or a container's filter has no `openat2`.
 
+mod names;
+
+pub(crate) use names::kind_beneath;
+
 use crate::buf::Stamp;
 use crate::timer::Wall;
 use nix::dir::Dir;

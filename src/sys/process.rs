@@ -2,6 +2,7 @@
 //! told as data, over a pipe that the exec closes.
 
 mod fork;
+pub(crate) mod script;
 
 #[cfg(test)]
 pub(crate) use fork::fork_of_test;
@@ -362,11 +363,15 @@ fn place(sources: &[RawFd], moved: &mut [RawFd], failure: RawFd) -> io::Result<(
             return Err(io::Error::last_os_error());
         }
     }
-    // Ours are close-on-exec anyway, and so is what whoever started us left open ([`close_at_exec`]). An old kernel or a
-    // sandbox may refuse it.
-    // SAFETY: nothing is closed before the exec.
-    let _ = unsafe { fork::close_range(count, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    close_range_at_exec(count);
     Ok(())
+}
+
+/// Marks all descriptors from `first` on. Ours are close-on-exec anyway, and so is what whoever started us left open
+/// ([`close_at_exec`]): an old kernel or a sandbox may refuse it. Async-signal-safe.
+fn close_range_at_exec(first: RawFd) {
+    // SAFETY: nothing is closed before the exec.
+    let _ = unsafe { fork::close_range(first, RawFd::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
 }
 
 /// Ends this process at once: no destructors, no exit handlers. The only way out of a forked child.

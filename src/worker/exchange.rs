@@ -35,7 +35,7 @@ use super::spool::{REQUEST_MEMORY, RequestBody, RequestSpool};
 use super::transport::Session;
 use super::upstream::proxy::Body;
 use super::upstream::{app, proxy};
-use crate::config::{Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
+use crate::config::{Cgi, Config, FieldName, HandOver, Handler, Location, Proxy, Respond, Site};
 use crate::dispatch::board::Lease;
 use crate::gateway;
 use crate::gateway::accel::Answerer;
@@ -230,7 +230,7 @@ impl Exchange {
         match &*handler {
             Handler::App { app, .. } if self.shows_trouble(*app, drive) => {}
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
-            Handler::Respond(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
+            Handler::Respond(_) | Handler::Cgi(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
             Handler::App { .. } | Handler::Proxy(_)
                 if self.asks_tunnel() && !self.may_tunnel(drive.config) =>
             {
@@ -252,7 +252,10 @@ impl Exchange {
             {
                 self.answer_options(drive);
             }
-            Handler::App { app, .. } => {
+            Handler::Cgi(_) if self.hides_slash() => {
+                return Served::Nothing("a slash is encoded in the path");
+            }
+            Handler::App { app, .. } | Handler::Cgi(Cgi { app, .. }) => {
                 let Some(host) = drive.config.apps.get(*app).map(|app| &app.kind) else {
                     return Served::Nothing("no such app");
                 };
@@ -319,6 +322,12 @@ impl Exchange {
     /// Whether it asks for a tunnel, as only HTTP/2 can in this way (RFC 8441).
     fn asks_tunnel(&self) -> bool {
         self.request.as_ref().is_some_and(|request| gateway::websocket::is_asked(&request.head))
+    }
+
+    /// Whether its path hides a slash. What is behind a script in the path is decoded for it, and it would take the hidden one
+    /// for one that divides names (RFC 3875 §4.1.5).
+    fn hides_slash(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.target.encoded_slash())
     }
 
     /// Whether who answers it speaks HTTP, which can go on in another protocol, and has trailers.
@@ -756,6 +765,14 @@ impl Request {
             scheme: self.origin.scheme.as_str(),
         };
         Some(location::render(template, &parts))
+    }
+
+    /// What of its path stands for the root of scripts, without a slash at the end.
+    fn mount_of_scripts(&self, cx: &Context) -> &str {
+        let path = self.target.path();
+        let file = self.place.map_or(path, |(site, place)| cx.table.file(site, place, path));
+        let mount = path.get(..path.len() - file.len()).unwrap_or_default();
+        std::str::from_utf8(mount).unwrap_or_default().trim_end_matches('/')
     }
 
     /// Whether the request announced a body, be it an empty one.

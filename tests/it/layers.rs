@@ -45,6 +45,7 @@ const LAYERS: &[(&str, u8, bool)] = &[
     ("master", 4, false),
     ("worker", 4, false),
     ("helper", 4, false),
+    ("scripts", 4, false),
     ("cli", 5, false),
     ("import", 5, false),
     ("fuzzing", 5, false),

@@ -13,6 +13,7 @@ mod balancing;
 mod before;
 mod by_hand;
 mod certificates;
+mod cgi;
 mod changing_files;
 mod chaos;
 mod cheap;

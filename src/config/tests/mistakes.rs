@@ -86,10 +86,6 @@ fn each_kind_of_mistake_has_its_message() {
             format!("(metrics: (listen: \":1\"), {}", &location("path: \"/\", to: Respond()")[1..]),
             "1:2: metrics: key `metrics` is not available yet in this version; remove it",
         ),
-        (
-            location("path: \"/\", to: Cgi(root: \"x\")"),
-            "1:58: sites[0].locations[0].to: variant `Cgi` is not available yet in this version; remove it",
-        ),
         // wrong types
         (
             app("threads: \"2\""),
@@ -114,7 +110,7 @@ fn each_kind_of_mistake_has_its_message() {
         ),
         (
             location("path: \"/\", to: \"shop\""),
-            "1:58: sites[0].locations[0].to: expected one of Files, App, Proxy, Redirect, Respond, as in App(\"shop\"), found the string \"shop\"",
+            "1:58: sites[0].locations[0].to: expected one of Files, App, Proxy, Cgi, Redirect, Respond, as in App(\"shop\"), found the string \"shop\"",
         ),
         (
             location("path: \"/\", to: Files"),
@@ -433,6 +429,34 @@ fn mistakes_of_commands_have_their_message() {
         let lines = lines(&Memory::default().with("hatchery.ron", &file(app)));
         assert_eq!(lines.len(), 1, "{app}: {lines:#?}");
         assert!(lines[0].contains(want), "{app}:\n{}\n{want}", lines[0]);
+    }
+}
+
+#[test]
+fn mistakes_of_scripts_have_their_message() {
+    let cgi = |keys: &str| location(&format!("path: \"/x/\", to: Cgi({keys})"));
+    for (text, key, what) in [
+        (cgi(""), "", "missing key `root`"),
+        (
+            cgi("root: \"x\", max_processes: 65"),
+            ".max_processes",
+            "`max_processes` is out of range; from 1 to 64",
+        ),
+        (cgi("root: \"x\", max_processes: 0"), ".max_processes", "`max_processes` is out of range"),
+        (cgi("root: \"x\", interpreters: {\"py\": \"/x\"}"), ".interpreters.py", "`py` is not the ending"),
+        (
+            cgi("root: \"x\", interpreters: {\".py\": \"python\"}"),
+            ".interpreters..py",
+            "`python` is not the full path",
+        ),
+        (cgi("root: \"x\", symlinks: Follow"), ".symlinks", "`Follow` needs the directories"),
+        (cgi("root: \"x\", nph: true"), ".nph", "unknown key `nph`"),
+        (location("path: \"/x\", to: Cgi(\"x\")"), "", "the root of `Cgi` stands for a directory"),
+        (location("path: \"/x/\", interpreters: {}, to: Cgi(\"x\")"), "", "unknown key `interpreters`"),
+    ] {
+        let problems = load_text(&text).unwrap_err();
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|one| one.contains(what) && one.contains(key)), "{text}: {told:#?}");
     }
 }
 

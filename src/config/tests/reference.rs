@@ -17,6 +17,7 @@ const DEFAULTS: &str = r#"(
         (exact: "/robots.txt", to: Respond()),
         (path: "/old/", to: Redirect(location: "/new$rest")),
         (path: "/api/", to: Proxy("api")),
+        (path: "/cgi-bin/", to: Cgi("cgi-bin")),
         (path: "/", to: App("blog")),
     ]), (
         names: ["news.example", "www.news.example"],

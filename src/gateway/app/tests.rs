@@ -258,3 +258,22 @@ fn heads_before_the_final_one_are_counted() {
         assert!(is_free(&response), "{hints}");
     }
 }
+
+#[test]
+fn who_has_no_response_may_say_what_is_to_be_answered() {
+    let told = |payload: &[u8]| {
+        let (mut wire, mut response) = (Vec::new(), Response::new(7));
+        frame::push(&mut wire, Kind::End, frame::ABORT, 7, payload);
+        response.feed(&wire);
+        match response.poll() {
+            Some(Event::Broken(fault)) => fault.row().status,
+            other => panic!("{other:?}"),
+        }
+    };
+    for status in [403, 404, 414, 431, 500, 502, 503, 504_u16] {
+        assert_eq!(told(&status.to_le_bytes()), status);
+    }
+    for payload in [&b""[..], b"x", b"long", &200_u16.to_le_bytes(), &101_u16.to_le_bytes()] {
+        assert_eq!(told(payload), 500, "{payload:?}");
+    }
+}

@@ -2,7 +2,7 @@
 //! process has died.
 
 use super::{Exchange, NO_TUNNEL, Step};
-use crate::config::Handler;
+use crate::config::{Config, Handler};
 use crate::dispatch::board::Lease;
 use crate::gateway::websocket::handshake;
 use crate::gateway::{app, shared};
@@ -21,7 +21,7 @@ impl Exchange {
         let Drive { owner, config, cx, .. } = drive;
         let wait = config.apps.get(app).map_or(Duration::ZERO, |app| app.queue_timeout);
         let again = self.unreached > 0 || self.returned || self.died.is_some();
-        let asks = Asks { since: self.arrived, ahead: self.may_go_ahead(&body), again };
+        let asks = Asks { since: self.arrived, ahead: self.may_go_ahead(app, &body, config), again };
         match cx.ask_unit(app, *owner, asks) {
             Ask::Granted(grant) => self.start_app(app, grant, body, drive),
             Ask::Waiting => {
@@ -36,18 +36,21 @@ impl Exchange {
         }
     }
 
-    /// Whether it may be sent to a unit that is busy: it may be repeated, has no body, and has neither come back nor lost a
+    /// Whether it may be sent to a unit that is busy: its app looks ahead, it may be repeated, has no body, and has neither come back nor lost a
     /// process.
-    fn may_go_ahead(&self, body: &RequestBody) -> bool {
+    fn may_go_ahead(&self, app: usize, body: &RequestBody, config: &Config) -> bool {
+        let looks_ahead = config.apps.get(app).is_some_and(|app| app.kind.looks_ahead());
         let repeatable = self.request.as_ref().is_some_and(|request| request.head.method().is_idempotent());
-        repeatable && body.len() == 0 && !self.returned && self.died.is_none()
+        looks_ahead && repeatable && body.len() == 0 && !self.returned && self.died.is_none()
     }
 
     pub(super) fn start_app(&mut self, app: usize, grant: Grant, body: RequestBody, drive: &mut Drive<'_>) {
         self.count_wait(false, drive.cx.now);
-        let (Some(request), Some(Handler::App { mount, .. })) = (&self.request, self.handler.as_deref())
-        else {
-            return;
+        let (Some(request), Some(handler)) = (&self.request, self.handler.as_deref()) else { return };
+        let mount = match handler {
+            Handler::App { mount, .. } => mount,
+            Handler::Cgi(_) => request.mount_of_scripts(drive.cx),
+            _ => return,
         };
         let is_shared = drive.cx.is_shared(grant.lease());
         let is_websocket = match handshake::asked(&request.head, announced(&body)) {
@@ -60,6 +63,10 @@ impl Exchange {
         };
         let id = self.id_text();
         let mut described = self.describe(request, mount, &id, drive.config, drive.cx);
+        if matches!(handler, Handler::Cgi(_)) {
+            // Files have no empty names.
+            described.path = request.target.path();
+        }
         described.arrived = Some(self.wall);
         let length = (body.len() > 0 || request.has_body()).then(|| body.len());
         let started = if self.died.is_some_and(|died| is_same_process(died, grant.lease())) {

@@ -8,6 +8,7 @@ use super::files::SoFar;
 use super::{Exchange, Served, Step};
 use crate::config::{Config, Handler, Unsent};
 use crate::gateway::accel::{self, Accel, Answerer, Elsewhere};
+use crate::gateway::script;
 use crate::http::fault::Fault;
 use crate::http::target::{self, Form, Target};
 use crate::http::{BodyLength, Fields, Method, RequestHead, ResponseHead};
@@ -115,6 +116,14 @@ impl Exchange {
         mut head: ResponseHead,
         drive: &mut Drive<'_>,
     ) -> Option<ResponseHead> {
+        if let Some(place) = self.place_of_script(&head) {
+            self.answered = Some(drive.cx.now);
+            if let Step::App(mut run) = std::mem::replace(&mut self.step, Step::Sent) {
+                run.cancel(drive.cx);
+            }
+            self.lead_inside(&place, Fields::default(), drive);
+            return None;
+        }
         let elsewhere = accel::take(&mut head.fields, self.accel(drive.config));
         let Some(elsewhere) = elsewhere.filter(|_| !self.asks_tunnel()) else { return Some(head) };
         self.answered = Some(drive.cx.now);
@@ -132,6 +141,12 @@ impl Exchange {
             Elsewhere::File(path) => self.send_file(&path, head.fields, drive),
         }
         None
+    }
+
+    /// Where a script leads to that says nothing else (RFC 3875 §6.2.2).
+    fn place_of_script(&self, head: &ResponseHead) -> Option<Vec<u8>> {
+        let is_script = matches!(self.handler.as_deref(), Some(Handler::Cgi(_)));
+        script::place(head).filter(|_| is_script).map(<[u8]>::to_vec)
     }
 
     fn accel(&self, config: &Config) -> Accel {

@@ -141,6 +141,7 @@ impl Exchange {
                     config.upstream(proxy.upstream).map_or("", |upstream| upstream.name.as_str())
                 )
             }
+            Handler::Cgi(cgi) => config.apps.get(cgi.app).map_or_else(String::new, |app| app.name.clone()),
             Handler::Redirect(_) => "redirect".to_owned(),
             Handler::Respond(_) => "respond".to_owned(),
         }
