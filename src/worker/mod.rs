@@ -145,10 +145,25 @@ impl Worker {
         self.accept();
         self.run_clients();
         self.settle();
+        let leaves = self.may_leave();
+        if leaves && !self.clients.is_empty() {
+            self.break_off();
+            self.settle();
+        }
         self.cx.report.turn_ends(self.cx.board);
         self.cx.tell_logged();
         self.cx.tell_faults(false);
-        Ok(self.may_leave())
+        Ok(leaves)
+    }
+
+    /// What still runs has had its time: it ends here, and each request has its record.
+    fn break_off(&mut self) {
+        for key in self.clients.keys() {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.cut();
+                self.run_client(key);
+            }
+        }
     }
 
     fn poll(&mut self) -> io::Result<Events> {

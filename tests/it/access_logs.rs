@@ -172,3 +172,20 @@ fn more_logs_than_fit_the_channel_of_a_worker_are_all_opened_again() {
         holds(lacking.is_empty(), lacking)
     });
 }
+
+#[test]
+fn a_request_that_a_stop_breaks_off_has_its_line() {
+    let mut server = Setup::new(
+        r#"
+    workers: (processes: 1),
+    shutdown_timeout: "1s",
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("asgi"))])],
+    apps: {"asgi": (module: "app:app", chdir: "{apps}/asgi", home: "{venv}")},"#,
+    )
+    .start();
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(connection.reply_head().unwrap().status, 200);
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    assert!(server.log().iter().any(|line| line.contains("\"GET /events HTTP/1.1\" 200 ")));
+}
