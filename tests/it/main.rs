@@ -8,6 +8,7 @@ mod abuse;
 mod access_logs;
 mod acme;
 mod app_servers;
+mod asgi;
 mod bad_upstreams;
 mod balancing;
 mod before;

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// The server restarts: come again.
 const RESTART: u16 = 1012;
 
+/// What is less is on its way to the client, who need not have taken anything for that.
+const LITTLE: u64 = 4096;
+
 /// An app may take nothing of what its client says for so long.
 const STUCK: Duration = Duration::from_secs(3600);
 
@@ -123,7 +126,8 @@ impl Run {
         } else if self.roomy.after(STUCK) <= drive.cx.now {
             self.conn.close(websocket::FAILED, "the app takes nothing");
         }
-        self.conn.room(drive.reply.has_room(), drive.cx.now);
+        let is_free = drive.reply.has_room() || drive.reply.waiting() < LITTLE;
+        self.conn.room(is_free, drive.cx.now);
         let mut any = self.take_of_host(drive);
         any |= self.take_of_client(received, drive);
         if self.taken >= self.half {

@@ -404,6 +404,9 @@ impl Context {
     /// The process of a claimed unit cannot be connected to: the unit is out of use until the master has looked.
     pub(in crate::worker) fn lose_unit(&mut self, unit: Unit, error: &dyn std::fmt::Display) {
         self.board.abandon(unit.lease);
+        if self.is_shared(unit.lease) {
+            self.abandon_process(unit);
+        }
         let reason = format!("a worker cannot connect to it: {error}");
         self.complain(unit, Complaint::Unreachable, reason);
     }

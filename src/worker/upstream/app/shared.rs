@@ -435,6 +435,7 @@ impl Context {
         if let Some(queue) = self.apps.queues.get_mut(unit.app) {
             queue.shared.retain(|one| one.key != key);
         }
+        self.abandon_process(unit);
         for (unit, is_tunnel) in units {
             if is_tunnel {
                 self.shared_tunnel_ended(unit);
@@ -459,6 +460,18 @@ impl Context {
         self.next.extend(woken);
         if is_empty {
             self.links.close(key);
+        }
+    }
+
+    /// The process of a unit is of no use for now: no other unit of it is to be had until the master has looked. Each would be
+    /// tried in vain, and there may be a thousand.
+    pub(super) fn abandon_process(&mut self, unit: Unit) {
+        let Lease { pool, slot, incarnation, .. } = unit.lease;
+        while let Some(lease) = self.board.claim_in(pool, slot) {
+            if lease.incarnation != incarnation {
+                return self.free_unit(Unit { lease, ..unit });
+            }
+            self.board.abandon(lease);
         }
     }
 
