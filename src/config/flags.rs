@@ -6,7 +6,7 @@ use super::app::App;
 use super::fallback::Fallback;
 use super::files::Files;
 use super::handler::Handler;
-use super::host::{Host, Target, Wsgi, check_threads, interpreter};
+use super::host::{Host, Python, Target, check_threads, interpreter};
 use super::listen::Listen;
 use super::load::finish;
 use super::located::{At, Report};
@@ -222,12 +222,12 @@ fn app_of(
     let home = home.or_else(|| virtualenv_in(&chdir, report.source));
     let Target { module, callable } = target;
     let python = interpreter(home.as_deref(), report.source);
-    let mut wsgi = Wsgi { module, callable, python, ..Wsgi::default() };
-    wsgi.threads = run.threads.unwrap_or(wsgi.threads);
-    let threads = check_threads(wsgi.threads);
+    let mut hosted = Python { module, callable, python, ..Python::default() };
+    hosted.threads = run.threads.unwrap_or(hosted.threads);
+    let threads = check_threads(hosted.threads);
     let watch = run.watch.iter().map(|path| absolute(here, path)).collect();
     let name = app_name(&chdir);
-    let mut app = App { name, kind: Host::Wsgi(wsgi), chdir, home, watch, ..App::default() };
+    let mut app = App { name, kind: Host::Python(hosted), chdir, home, watch, ..App::default() };
     for text in &run.env {
         let pair = text.split_once('=').ok_or_else(|| {
             Complaint::new(format!("`{text}` has no `=`"), format!("for example --env {text}=value"))

@@ -3,7 +3,7 @@
 //!
 //! | kind | keys of its own | program | request body | units of a process |
 //! |---|---|---|---|---|
-//! | [`Wsgi`] | `module`, `python`, `interface`, `threads`, … | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads; of an ASGI app `max_connections` |
+//! | [`Python`] | `module`, `python`, `interface`, `threads`, … | the interpreter, with the host program | whole: in frames, or as a descriptor | its threads; of an ASGI app `max_connections` |
 //! | [`Scripts`] | those of a location with `Cgi(…)` | this one, which starts the scripts | as of WSGI | `max_processes` |
 //! | [`Command`] | `command`, `protocol`, `max_connections`, … | the command | as an upstream's | `max_connections` |
 //!
@@ -12,15 +12,15 @@
 
 mod cgi;
 mod command;
+mod python;
 mod websocket;
-mod wsgi;
 
 pub use cgi::Scripts;
 pub use command::Command;
 pub(crate) use command::{Listens, PORT, SOCKET};
+pub use python::Python;
+pub(crate) use python::{Target, check_threads, interpreter};
 pub(crate) use websocket::WebSocket;
-pub use wsgi::Wsgi;
-pub(crate) use wsgi::{Target, check_threads, interpreter};
 
 use super::located::{Given, Report};
 use super::walk::Walk;
@@ -32,7 +32,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Host {
     /// A Python callable (PEP 3333).
-    Wsgi(Wsgi),
+    Python(Python),
     /// A server of its own.
     Command(Box<Command>),
     /// Scripts below a directory.
@@ -41,7 +41,7 @@ pub enum Host {
 
 impl Default for Host {
     fn default() -> Self {
-        Self::Wsgi(Wsgi::default())
+        Self::Python(Python::default())
     }
 }
 
@@ -79,7 +79,7 @@ impl Host {
     /// Its own keys.
     pub(crate) fn walk(&mut self, keys: &mut dyn Walk) {
         match self {
-            Self::Wsgi(wsgi) => wsgi.walk(keys),
+            Self::Python(python) => python.walk(keys),
             Self::Command(command) => command.walk(keys),
             // They stand with the location (`config::cgi`).
             Self::Cgi(_) => {}
@@ -95,7 +95,7 @@ impl Host {
         report: &mut Report<'_>,
     ) {
         match self {
-            Self::Wsgi(wsgi) => wsgi.check(home, given, report),
+            Self::Python(python) => python.check(home, given, report),
             Self::Command(command) => {
                 command.check(given, report);
                 command.check_listens(env, given, report);
@@ -108,7 +108,7 @@ impl Host {
     #[must_use]
     pub fn program(&self) -> Option<HostProgram<'_>> {
         match self {
-            Self::Wsgi(wsgi) => Some(wsgi.program()),
+            Self::Python(python) => Some(python.program()),
             Self::Cgi(scripts) => Some(scripts.program()),
             Self::Command(_) => None,
         }
@@ -118,7 +118,7 @@ impl Host {
     #[must_use]
     pub fn command(&self) -> Option<&Command> {
         match self {
-            Self::Wsgi(_) | Self::Cgi(_) => None,
+            Self::Python(_) | Self::Cgi(_) => None,
             Self::Command(command) => Some(command),
         }
     }
@@ -128,21 +128,21 @@ impl Host {
     pub fn scripts(&self) -> Option<&Scripts> {
         match self {
             Self::Cgi(scripts) => Some(scripts),
-            Self::Wsgi(_) | Self::Command(_) => None,
+            Self::Python(_) | Self::Command(_) => None,
         }
     }
 
     /// Whether requests may be sent to one of its units while it runs another (docs/decisions/0027-look-ahead.md).
     #[must_use]
     pub fn looks_ahead(&self) -> bool {
-        matches!(self, Self::Wsgi(_))
+        matches!(self, Self::Python(_))
     }
 
     /// What a template of its processes runs (`preload`), if it can have one.
     #[must_use]
     pub fn template(&self) -> Option<HostProgram<'_>> {
         match self {
-            Self::Wsgi(wsgi) => Some(wsgi.template()),
+            Self::Python(python) => Some(python.template()),
             Self::Command(_) | Self::Cgi(_) => None,
         }
     }
@@ -151,7 +151,7 @@ impl Host {
     #[must_use]
     pub fn hand_over(&self) -> HandOver {
         match self {
-            Self::Wsgi(_) | Self::Cgi(_) => HandOver::Whole { in_frames: INLINE },
+            Self::Python(_) | Self::Cgi(_) => HandOver::Whole { in_frames: INLINE },
             Self::Command(_) => HandOver::Proxied,
         }
     }
@@ -160,7 +160,7 @@ impl Host {
     #[must_use]
     pub fn units(&self) -> u16 {
         match self {
-            Self::Wsgi(wsgi) => wsgi.units(),
+            Self::Python(python) => python.units(),
             Self::Command(command) => u16::try_from(command.max_connections).unwrap_or(u16::MAX),
             Self::Cgi(scripts) => scripts.units(),
         }
@@ -170,7 +170,7 @@ impl Host {
     #[must_use]
     pub(crate) fn units_are(&self) -> &'static str {
         match self {
-            Self::Wsgi(_) => "threads",
+            Self::Python(_) => "threads",
             Self::Command(_) => "connections",
             Self::Cgi(_) => "scripts at a time",
         }
@@ -180,7 +180,7 @@ impl Host {
     #[must_use]
     pub(crate) fn shared_units(&self) -> u16 {
         match self {
-            Self::Wsgi(wsgi) => u16::try_from(wsgi.max_connections).unwrap_or(u16::MAX),
+            Self::Python(python) => u16::try_from(python.max_connections).unwrap_or(u16::MAX),
             Self::Command(_) | Self::Cgi(_) => self.units(),
         }
     }
@@ -189,7 +189,7 @@ impl Host {
     #[must_use]
     pub(crate) fn websocket(&self) -> Option<WebSocket> {
         match self {
-            Self::Wsgi(wsgi) => Some(wsgi.websocket),
+            Self::Python(python) => Some(python.websocket),
             Self::Command(_) | Self::Cgi(_) => None,
         }
     }
@@ -198,7 +198,7 @@ impl Host {
     #[must_use]
     pub fn interpreter(&self) -> Option<&Path> {
         match self {
-            Self::Wsgi(wsgi) => Some(&wsgi.python),
+            Self::Python(python) => Some(&python.python),
             Self::Command(_) | Self::Cgi(_) => None,
         }
     }
@@ -206,7 +206,7 @@ impl Host {
     /// Interpreter and arguments with which it imports the app and leaves, if that can be done.
     pub(crate) fn import(&self) -> Option<(&Path, Vec<String>)> {
         match self {
-            Self::Wsgi(wsgi) => Some((&wsgi.python, wsgi.import())),
+            Self::Python(python) => Some((&python.python, python.import())),
             Self::Command(_) | Self::Cgi(_) => None,
         }
     }
@@ -214,9 +214,9 @@ impl Host {
     /// The directory or module below its working directory that its source begins with.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
-            Self::Wsgi(wsgi) => match wsgi.script() {
+            Self::Python(python) => match python.script() {
                 Some(path) => path.rsplit_once('/').map(|(directory, _)| directory),
-                None => wsgi.module.split('.').next(),
+                None => python.module.split('.').next(),
             },
             Self::Command(_) | Self::Cgi(_) => None,
         }
@@ -226,7 +226,7 @@ impl Host {
     #[must_use]
     pub(crate) fn script(&self) -> Option<&str> {
         match self {
-            Self::Wsgi(wsgi) => wsgi.script(),
+            Self::Python(python) => python.script(),
             Self::Command(_) | Self::Cgi(_) => None,
         }
     }
@@ -235,7 +235,7 @@ impl Host {
     #[must_use]
     pub fn subject(&self) -> &str {
         match self {
-            Self::Wsgi(wsgi) => &wsgi.module,
+            Self::Python(python) => &python.module,
             Self::Command(command) => command.command.first().map_or("", String::as_str),
             Self::Cgi(scripts) => scripts.root.to_str().unwrap_or_default(),
         }

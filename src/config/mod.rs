@@ -76,7 +76,7 @@ pub(crate) use fallback::Fallback;
 pub(crate) use files::{Cache, Files, Symlinks};
 pub(crate) use flags::{from_flags, from_serve};
 pub(crate) use handler::{Handler, Respond};
-pub use host::{Command, HandOver, Host, HostProgram, Scripts, Wsgi};
+pub use host::{Command, HandOver, Host, HostProgram, Python, Scripts};
 pub(crate) use host::{Listens, PORT, SOCKET};
 pub(crate) use limits::Limits;
 pub(crate) use listen::Listen;

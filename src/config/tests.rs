@@ -203,11 +203,11 @@ fn the_contract_s_example_is_understood() {
     assert_eq!((most(2), most(3)), (Some(5 << 20), Some(1 << 30)));
     assert_eq!(*site.locations[7].handler, Handler::App { app: 0, mount: "/blog".to_owned() });
     let app = &config.apps[0];
-    let Host::Wsgi(wsgi) = &app.kind else { panic!("{app:?}") };
-    assert_eq!((wsgi.module.as_str(), wsgi.callable.as_str()), ("config.wsgi", "application"));
-    assert_eq!((wsgi.threads, app.kind.units()), (2, 2));
+    let Host::Python(python) = &app.kind else { panic!("{app:?}") };
+    assert_eq!((python.module.as_str(), python.callable.as_str()), ("config.wsgi", "application"));
+    assert_eq!((python.threads, app.kind.units()), (2, 2));
     assert_eq!(app.kind.hand_over(), HandOver::Whole { in_frames: 64 << 10 });
-    assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
+    assert_eq!(python.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!((app.preload, app.keep), (true, Keep::Template));
     assert_eq!(app.env[1], ("A".to_owned(), "1".to_owned()));
     assert!(app.reload_on_change && app.live_reload);
@@ -392,14 +392,14 @@ fn flags_make_one_site_for_any_host() {
     assert_eq!(*site.locations[0].handler, Handler::Files(Files::new("/etc/hatchery/static".into())));
     assert_eq!(*site.locations[2].handler, Handler::App { app: 0, mount: String::new() });
     let app = &config.apps[0];
-    let Host::Wsgi(wsgi) = &app.kind else { panic!("{app:?}") };
+    let Host::Python(python) = &app.kind else { panic!("{app:?}") };
     assert_eq!(
-        (app.name.as_str(), wsgi.module.as_str(), wsgi.callable.as_str()),
+        (app.name.as_str(), python.module.as_str(), python.callable.as_str()),
         ("shop", "config.wsgi", "application")
     );
-    assert_eq!(wsgi.python, Path::new("/etc/hatchery/.venv/bin/python"));
+    assert_eq!(python.python, Path::new("/etc/hatchery/.venv/bin/python"));
     assert_eq!(app.env, [("B".to_owned(), "x=y".to_owned()), ("A".to_owned(), "2".to_owned())]);
-    assert_eq!((app.processes, wsgi.threads, app.upkeep.prove), (Processes { min: 4, max: 4 }, 2, false));
+    assert_eq!((app.processes, python.threads, app.upkeep.prove), (Processes { min: 4, max: 4 }, 2, false));
     assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });
     assert_eq!(config.origin, "command line");
     let again = load_text(&to_ron(&config)).unwrap();

@@ -85,14 +85,14 @@ fn the_reference_tells_the_truth_about_defaults() {
     assert_eq!(reference.sites[0].policies, minimal.sites[0].policies);
     let shop = reference.apps.iter().find(|app| app.name == "shop").expect("the reference has a shop");
     let app = &minimal.apps[0];
-    let (config::Host::Wsgi(wsgi), config::Host::Wsgi(own)) = (&shop.kind, &app.kind) else {
+    let (config::Host::Python(python), config::Host::Python(own)) = (&shop.kind, &app.kind) else {
         panic!("hosts of another kind")
     };
     let mut kind = own.clone();
-    kind.threads = wsgi.threads;
+    kind.threads = python.threads;
     let defaults = config::App {
         name: app.name.clone(),
-        kind: config::Host::Wsgi(kind),
+        kind: config::Host::Python(kind),
         chdir: app.chdir.clone(),
         home: None,
         env_file: Vec::new(),
@@ -109,7 +109,7 @@ fn the_reference_tells_the_truth_about_defaults() {
         ..shop.clone()
     };
     assert_eq!(defaults, *app);
-    assert_eq!(wsgi.python, shop.home.clone().expect("given").join("bin/python"));
+    assert_eq!(python.python, shop.home.clone().expect("given").join("bin/python"));
     let server = &reference.upstreams[0];
     let proxy = load(&directory().join("proxy.ron"));
     assert_eq!(server.patience.connect, proxy.upstreams[0].patience.connect);

@@ -12,7 +12,7 @@ const MOST: u64 = 4 << 30;
 /// `websocket: (…)` of an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WebSocket {
-    /// Longest message, either way, in bytes.
+    /// Longest message of a client, in bytes.
     pub(crate) max_message: u64,
     /// A client that has said nothing for so long gets a ping.
     pub(crate) ping_interval: Duration,

@@ -12,9 +12,9 @@ use crate::gateway::app::{HOST_ARGUMENTS, HOST_PROGRAM, template_program};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-/// A WSGI app.
+/// An app of Python.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wsgi {
+pub struct Python {
     /// Module, `config.wsgi`, or a file: `deploy/app.wsgi`; `trac.wsgi` is either, as it is found.
     pub module: String,
     /// Callable in it, `application`; may have dots. With `()` at its end it is a factory, called once without
@@ -71,7 +71,7 @@ if runs and sys.argv[3] == "wsgi":
     raise TypeError(f"{module}:{name} is an ASGI app, and `interface` says Wsgi")
 "#;
 
-impl Default for Wsgi {
+impl Default for Python {
     fn default() -> Self {
         Self {
             module: String::new(),
@@ -96,7 +96,7 @@ impl Interface {
     }
 }
 
-impl Wsgi {
+impl Python {
     pub(super) fn walk(&mut self, keys: &mut dyn Walk) {
         let mut target = Target { module: self.module.clone(), callable: self.callable.clone() };
         keys.need("module", "\"config.wsgi:application\"", &mut target);
@@ -283,14 +283,14 @@ mod tests {
     }
     #[test]
     fn the_host_program_is_told_what_to_import_and_serves_a_request_a_thread() {
-        let wsgi = Wsgi {
+        let app = Python {
             module: "shop.web".to_owned(),
             callable: "create_app()".to_owned(),
             python: "/srv/.venv/bin/python".into(),
             threads: 4,
-            ..Wsgi::default()
+            ..Python::default()
         };
-        let (program, template) = (wsgi.program(), wsgi.template());
+        let (program, template) = (app.program(), app.template());
         assert_eq!((program.file, program.arguments), (Path::new("/srv/.venv/bin/python"), HOST_ARGUMENTS));
         let told = [
             ("MODULE", "shop.web"),
@@ -303,6 +303,6 @@ mod tests {
         assert_eq!(program.settings, told.map(|(name, value)| (name, value.to_owned())));
         assert_eq!(program.input, HOST_PROGRAM);
         assert_eq!(template, HostProgram { input: template_program().into(), ..program });
-        assert_eq!(wsgi.units(), 4);
+        assert_eq!(app.units(), 4);
     }
 }
