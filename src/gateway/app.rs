@@ -259,6 +259,8 @@ impl Response {
                 };
                 Some(Event::File { offset, len: if passes { len } else { 0 } })
             }
+            // Who asks for the master hears an ASGI app in this way, too.
+            (Stage::Body(_), Kind::Trailers) => None,
             (Stage::Body(_), Kind::End) if frame.header.flags & frame::ABORT != 0 => {
                 Some(self.fail(Fault::Truncated, "the app failed in the middle of the response".to_owned()))
             }

@@ -61,17 +61,18 @@ impl<T> Default for Streams<T> {
 }
 
 impl<T> Streams<T> {
-    /// A request that is about to be sent to that unit; its number.
-    pub(crate) fn begin(&mut self, unit: u16, asked: Asked, kept: T) -> u32 {
-        loop {
+    /// A request that is about to be sent to that unit; its number. `None`: all numbers of the unit are in use, by what has
+    /// given it back.
+    pub(crate) fn begin(&mut self, unit: u16, asked: Asked, kept: T) -> Option<u32> {
+        for _ in 0..=u16::MAX {
             self.count = self.count.wrapping_add(1);
             let stream = u32::from(self.count) << 16 | u32::from(unit);
-            // What has given its unit back may be older than all other numbers.
             if stream != 0 && !self.open.contains_key(&stream) {
                 self.open.insert(stream, (Answer::to(asked), kept));
-                return stream;
+                return Some(stream);
             }
         }
+        None
     }
 
     /// What is kept of a request that is not over.

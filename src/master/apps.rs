@@ -427,14 +427,16 @@ impl App {
         self.ear.is_some()
     }
 
-    /// A worker was reaped: FREE is wanted for what it left behind.
-    pub(super) fn worker_gone(&mut self, row: u16, now: Time) {
+    /// A worker was reaped: FREE is wanted for what it left behind. Whether it had tunnels, for which the process may have waited.
+    pub(super) fn worker_gone(&mut self, row: u16, now: Time) -> bool {
         self.running.gone(row, now);
-        self.tunnels.remove(&row);
+        let had_tunnels = self.tunnels.remove(&row);
         if let Some(command) = &mut self.command {
-            return (0..self.units).for_each(|unit| command.is_over(unit, row));
+            (0..self.units).for_each(|unit| command.is_over(unit, row));
+        } else {
+            self.tell(frame::Kind::Gone, &row.to_le_bytes());
         }
-        self.tell(frame::Kind::Gone, &row.to_le_bytes());
+        had_tunnels
     }
 
     /// A worker was forked: it may connect.

@@ -182,7 +182,13 @@ impl Master {
                     log::error!(target: "hatchery", "the words of {name} cannot be cleared: {error}");
                 }
                 self.poke_all(rows);
-                self.each_app(|app| app.worker_gone(worker.row, now));
+                let mut waited = Vec::new();
+                for (id, app) in self.children.apps_mut() {
+                    if app.worker_gone(worker.row, now) {
+                        waited.push(id);
+                    }
+                }
+                waited.into_iter().for_each(|id| self.let_go(id, now));
             }
             Role::App(app) => {
                 self.board().close(app.pool, app.slot);

@@ -405,7 +405,7 @@ impl Exchange {
 
     /// The next bytes of the request body.
     pub(super) fn on_body(&mut self, mut bytes: Vec<u8>, drive: &mut Drive<'_>) {
-        if self.is_led() {
+        if self.is_led() && !self.is_tunnel() {
             // It was for the one who has led to another.
             return;
         }
@@ -474,7 +474,7 @@ impl Exchange {
 
     /// The request body is complete.
     pub(super) fn on_body_end(&mut self, drive: &mut Drive<'_>) {
-        if !self.is_led() {
+        if !self.is_led() || self.is_tunnel() {
             self.end_body(drive);
         }
     }

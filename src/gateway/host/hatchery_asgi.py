@@ -21,6 +21,7 @@ MOMENT = 1  # seconds in which a request that nobody waits for may end by itself
 HURRY = 0.1  # the same after TERM
 LAST_TASKS = 5  # seconds for tasks that go on after they were cancelled, before the app is shut down
 GOING_AWAY = 1012  # "service restart", the code for WebSockets that are open at the end
+LONGEST_FIELDS = 512 * 1024  # of a head: a frame takes no more than 1 MiB
 BODILESS = 204, 205, 304  # statuses without a body
 # What frameworks raise where an app that waits for the client gets a disconnect (Starlette, Litestar; Falcon).
 DISCONNECTS = "ClientDisconnect", "WebSocketDisconnect", "WebSocketDisconnected"

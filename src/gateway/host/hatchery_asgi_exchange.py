@@ -58,6 +58,7 @@ class Exchange:
         host = link.host
         if host.is_copy:
             return
+        self.gone = True  # a task that it has left behind may still send
         if self.waiters:
             self.wake()
         link.exchanges.pop(number, None)
@@ -152,6 +153,8 @@ class Exchange:
         link = self.link
         while True:
             self.check_here()
+            if self.ended:  # meanwhile, by another task
+                raise Disconnected(EPIPE, "the answer has ended")
             if link.blocked:
                 link.writers.append(self)
             elif self.window > 0:
@@ -162,8 +165,10 @@ class Exchange:
         """Sends data in parts, as there is room; all but the last with the flags `more`."""
         link, number = self.link, self.number
         view = memoryview(data)
+        self.begun = False
         while True:
             room = await self.room(len(view))
+            self.begun = True
             part, view = view[:room], view[room:]
             self.window -= len(part)
             link.put(HEADER.pack(len(part), kind, more if view else 0, 0, number), part)
@@ -224,6 +229,8 @@ def pairs_of(headers, where):
         raise TypeError(text % (where, pair)) from None
     if b"\r" in joined or b"\n" in joined or b"\0" in joined:
         raise ValueError("a control character in the headers of %s: %.200r" % (where, parts))
+    if len(joined) + len(parts) > LONGEST_FIELDS:
+        raise ValueError("the headers of %s are longer than %d bytes" % (where, LONGEST_FIELDS))
     return parts
 
 

@@ -11,6 +11,7 @@ class Http(Exchange):
     length = None  # Content-Length as the app gave it
     flags = 0  # of the head
     given = 0  # bytes of the body
+    hints = 0  # how many were sent
     bodiless = False
     streams = False  # it is an event stream: its unit is free once its head has been sent
     whole = False  # the body: trailers may follow
@@ -177,7 +178,12 @@ class Http(Exchange):
                 if body:
                     self.link.put(HEADER.pack(len(body), BODY, 0, 0, self.number), body)
             else:
-                await self.pass_on(BODY, body)
+                try:
+                    await self.pass_on(BODY, body)
+                except CancelledError:  # a part is missing
+                    if not (self.gone or self.ended):
+                        self.end(ABORT)
+                    raise
         elif more:  # a loop that sends nothing must not hold up the others
             await asyncio.sleep(0)
             self.check_here()
@@ -228,6 +234,8 @@ class Http(Exchange):
         if self.ended or not self.whole:
             raise Misuse("http.response.trailers was sent %s" % ("twice" if self.ended else "before the end of the body"))
         self.trailers += pairs_of(message.get("headers", ()), "http.response.trailers")
+        if sum(map(len, self.trailers)) + len(self.trailers) > LONGEST_FIELDS:
+            raise ValueError("the headers of http.response.trailers are longer than %d bytes" % LONGEST_FIELDS)
         if not message.get("more_trailers", False):
             payload = b"\0".join([*self.trailers, b""]) if self.trailers else b""
             self.link.put(HEADER.pack(len(payload), TRAILERS, 0, 0, self.number), payload)
@@ -241,6 +249,9 @@ class Http(Exchange):
         links = message.get("links", ())
         if isinstance(links, (bytes, str)):
             raise TypeError("the links of http.response.early_hint must be a list of bytes, not %.200r" % (links,))
+        self.hints += 1
+        if self.hints > MOST_HINTS:
+            raise Misuse("more than %d http.response.early_hint were sent" % MOST_HINTS)
         parts = pairs_of([(b"link", link) for link in links], "http.response.early_hint")
         if parts:
             payload = b"\0".join([b"103", *parts, b""])

@@ -177,7 +177,9 @@ class Link:
 
     def begin(self, exchange):
         if self.host.leaving:  # it is for another process
-            return exchange.drop()
+            exchange.drop()
+            self.put(ENDED.pack(0, END, ABORT, 0, exchange.number, FREE_SIZE, FREE, 0, 0, exchange.number, 0), b"")
+            return
         self.exchanges[exchange.number] = exchange
         exchange.task = self.host.start(exchange.run())
 
@@ -265,6 +267,8 @@ class Link:
         except BlockingIOError:
             rest.appendleft(item)
         except OSError:
+            # A descriptor that went is closed already; its number may be somebody else's.
+            self.rest = [item, *rest] if type(item) is tuple else list(rest)
             return self.die()
         if rest:
             if not self.blocked:

@@ -146,6 +146,10 @@ class WebSocket(Http):
         try:
             await self.pass_on(kind, data, MORE)
             self.window -= MESSAGE
+        except BaseException:  # as a rule it is cancelled: what follows would be taken for the rest of the message
+            if self.begun and not (self.gone or self.ended):
+                self.close(1011, "a message broke off")
+            raise
         finally:
             self.turn = False
             self.wake()

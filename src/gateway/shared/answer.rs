@@ -5,7 +5,7 @@
 //! | Head | Head → Body; 1xx: Interim | lost | Accept → Open, of a WebSocket, else lost | lost | lost | Broken(Failed) → Over, without ABORT Broken(Malformed) → Over | lost |
 //! | Body | lost | Body, File, Trailers | lost | lost | lost | End or Broken(Truncated) → Over | lost |
 //! | Open | lost | lost | lost | Message | Close | End → Over | lost |
-//! | Over | dropped after a bad head, else lost | the same | the same | the same | the same | the same | Free |
+//! | Over | dropped after what was refused, else lost | the same | the same | the same | the same | the same; told | Free |
 //!
 //! *lost*: it is not the protocol, and the stream of all is of no more use. What comes of a request that was cancelled comes
 //! in the same order; whoever has cancelled it drops it.
@@ -63,17 +63,19 @@ pub(crate) struct Answer {
     stage: Stage,
     /// What came was refused: the rest up to FREE is dropped.
     refused: bool,
+    /// The host has said END.
+    ended: bool,
 }
 
 impl Answer {
     /// To a request of that kind.
     pub(super) fn to(asked: Asked) -> Self {
-        Self { asked, stage: Stage::Head, refused: false }
+        Self { asked, stage: Stage::Head, refused: false, ended: false }
     }
 
     /// Whether the host has said END: it gives nothing more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.stage == Stage::Over && !self.refused
+        self.ended
     }
 
     /// What a frame is; `None`: nothing for anybody.
@@ -84,6 +86,7 @@ impl Answer {
         let Frame { header, payload } = frame;
         let aborts = header.flags & frame::ABORT != 0;
         let more = header.flags & frame::MORE != 0;
+        self.ended |= header.kind == Kind::End;
         Ok(match (self.stage, header.kind) {
             (Stage::Head, Kind::Head) => Some(self.on_head(&payload)),
             (Stage::Head, Kind::Accept) if self.asked == Asked::WebSocket => Some(self.on_accept(&payload)),
@@ -100,7 +103,10 @@ impl Answer {
                 let (offset, len) = file(&payload).ok_or("a FILE frame of the wrong length")?;
                 Some(Part::File { offset, len: if passes { len } else { 0 } })
             }
-            (Stage::Body(_), Kind::Trailers) => Some(Part::Trailers(trailers(&payload)?)),
+            (Stage::Body(_), Kind::Trailers) => Some(match trailers(&payload) {
+                Ok(fields) => Part::Trailers(fields),
+                Err(why) => self.refuse(Fault::Truncated, why),
+            }),
             (Stage::Body(_), Kind::End) if aborts => {
                 self.stage = Stage::Over;
                 let why = "the app failed in the middle of the response";
@@ -118,7 +124,8 @@ impl Answer {
             }
             (Stage::Over, Kind::Free) => Some(Part::Free),
             (Stage::Over, Kind::File) if self.refused => Some(Part::File { offset: 0, len: 0 }),
-            (Stage::Over, Kind::Head | Kind::Body | Kind::Trailers | Kind::End) if self.refused => None,
+            (Stage::Over, Kind::End) if self.refused => Some(Part::End),
+            (Stage::Over, Kind::Head | Kind::Body | Kind::Trailers) if self.refused => None,
             (Stage::Over, Kind::Text | Kind::Binary | Kind::Close) if self.refused => None,
             (_, kind) => return Err(format!("an unexpected {kind:?} frame")),
         })
@@ -131,7 +138,7 @@ impl Answer {
                 self.stage = Stage::Body(!head.status.forbids_body());
                 Part::Head(head, body)
             }
-            Err(why) => self.refuse(why),
+            Err(why) => self.refuse(Fault::Malformed(Flaw::Frame), why),
         }
     }
 
@@ -143,13 +150,13 @@ impl Answer {
                 self.stage = Stage::Open;
                 Part::Accept(protocol.to_vec(), head.fields)
             }
-            Err(why) => self.refuse(why),
+            Err(why) => self.refuse(Fault::Malformed(Flaw::Frame), why),
         }
     }
 
-    fn refuse(&mut self, why: String) -> Part {
+    fn refuse(&mut self, fault: Fault, why: String) -> Part {
         (self.stage, self.refused) = (Stage::Over, true);
-        Part::Broken(Fault::Malformed(Flaw::Frame), Some(why))
+        Part::Broken(fault, Some(why))
     }
 }
 

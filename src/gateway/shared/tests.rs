@@ -33,8 +33,8 @@ fn parts(streams: impl Fn() -> Streams<()>, wire: &[u8]) -> Result<Vec<(u32, Par
 fn answers_of_many_requests_come_mixed() {
     let streams = || {
         let mut streams = Streams::default();
-        assert_eq!(streams.begin(0, Asked::Http, ()), 0x1_0000);
-        assert_eq!(streams.begin(3, Asked::Http, ()), 0x2_0003);
+        assert_eq!(streams.begin(0, Asked::Http, ()), Some(0x1_0000));
+        assert_eq!(streams.begin(3, Asked::Http, ()), Some(0x2_0003));
         streams
     };
     let (first, second) = (0x1_0000, 0x2_0003);
@@ -133,7 +133,7 @@ fn what_fails_breaks_its_own_request_and_what_is_no_protocol_the_stream() {
         );
         let came = came.unwrap();
         assert!(
-            matches!(came[..], [Part::Broken(Fault::Malformed(Flaw::Frame), Some(_)), Part::Free]),
+            matches!(came[..], [Part::Broken(Fault::Malformed(Flaw::Frame), Some(_)), Part::End, Part::Free]),
             "{came:?}"
         );
     }
@@ -160,13 +160,19 @@ fn what_fails_breaks_its_own_request_and_what_is_no_protocol_the_stream() {
 #[test]
 fn a_number_is_not_given_again_before_its_request_is_over() {
     let mut streams = Streams::default();
-    let old = streams.begin(5, Asked::WebSocket, ());
+    let old = streams.begin(5, Asked::WebSocket, ()).unwrap();
     for _ in 0..u16::MAX {
-        let stream = streams.begin(5, Asked::Http, ());
-        assert!(stream != old && stream != 0 && stream & 0xffff == 5);
+        let stream = streams.begin(5, Asked::Http, ()).unwrap();
+        assert!(stream != old && stream & 0xffff == 5);
         assert!(streams.end(stream));
     }
     assert_eq!(streams.len(), 1);
+    for _ in 0..u16::MAX {
+        assert!(streams.begin(5, Asked::WebSocket, ()).is_some());
+    }
+    assert_eq!(streams.begin(5, Asked::Http, ()), None, "all are open");
+    assert!(streams.end(old));
+    assert_eq!(streams.begin(5, Asked::Http, ()), Some(old));
 }
 
 #[test]

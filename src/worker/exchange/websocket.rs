@@ -30,7 +30,7 @@ pub(super) struct Run {
     stream: u32,
     conn: Conn,
     /// Bytes of messages that the host still takes; those that have come meanwhile may be more.
-    room: u64,
+    room: i64,
     /// Bytes of messages that the client has room for and the host does not know of; when it is told.
     taken: u32,
     half: u32,
@@ -73,7 +73,7 @@ impl Exchange {
             link,
             stream,
             conn: Conn::new(drive.cx.websockets_of(unit.app), drive.cx.now),
-            room: WINDOW_IN as u64,
+            room: WINDOW_IN as i64,
             taken: 0,
             half: window / 2,
             told: false,
@@ -102,7 +102,7 @@ impl Run {
 
     /// When it must be looked at although nothing happens.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.conn.deadline().or_else(|| (self.room == 0).then(|| self.roomy.after(STUCK)))
+        self.conn.deadline().or_else(|| (self.room <= 0).then(|| self.roomy.after(STUCK)))
     }
 
     /// The server goes: the client is to come again.
@@ -159,7 +159,7 @@ impl Run {
             match conn.poll(drive.cx.now) {
                 Some(Event::Part { kind, bytes, more }) => {
                     let length = bytes.len() as u64;
-                    *room = room.saturating_sub(length + if more { 0 } else { MESSAGE.into() });
+                    *room -= bytes.len() as i64 + if more { 0 } else { MESSAGE.into() };
                     *received = received.map(|received| received.saturating_add(length));
                     let is_text = kind == Kind::Text;
                     drive.cx.put(link, None, |out| shared::message(stream, is_text, more, bytes, out));
@@ -191,7 +191,9 @@ impl Run {
                     self.conn.send(kind, Segment::from(bytes), more, &mut out);
                     send(&mut out, drive);
                 }
-                Came::Part(Part::Credit(bytes)) => self.room = self.room.saturating_add(bytes.into()),
+                Came::Part(Part::Credit(bytes)) => {
+                    self.room = self.room.saturating_add(bytes.into()).min(WINDOW_IN as i64);
+                }
                 Came::Part(Part::Close(code, reason)) => {
                     self.told = true;
                     self.conn.close(code, &reason);

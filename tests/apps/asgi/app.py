@@ -104,6 +104,15 @@ async def http(scope, receive, send):
         await send({"type": "http.response.pathsend", "path": os.environ["FILE"]})
     elif path == "/raise":
         raise RuntimeError("what the log shows")
+    elif path == "/stray":  # a task that it leaves behind answers
+        asyncio.get_running_loop().create_task(answer(send, "too late"))
+    elif path == "/bad":
+        await answer(send, "x", headers=[(b"x-bad", b"\x01")])
+        await asyncio.sleep(3600)
+    elif path == "/bad-trailers":
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b"body"})
+        await send({"type": "http.response.trailers", "headers": [(b"x-bad", b"\x01")]})
     elif path == "/seen":
         await answer(send, json.dumps({**seen, "pid": os.getpid()}))
     else:
@@ -125,6 +134,18 @@ async def websocket(scope, receive, send):
         return
     if path == "/raise":
         raise RuntimeError("in a WebSocket")
+    if path == "/kick":  # closes a client that is too slow for what is sent to it
+        sending = asyncio.ensure_future(send({"type": "websocket.send", "bytes": bytes(8_000_000)}))
+        await asyncio.sleep(0.2)
+        await send({"type": "websocket.close", "code": 4002})
+        await asyncio.wait([sending])
+        return
+    if path == "/broken-off":
+        try:
+            await asyncio.wait_for(send({"type": "websocket.send", "bytes": bytes(8_000_000)}), 0.2)
+        except asyncio.TimeoutError:
+            pass
+        await asyncio.sleep(3600)
     if path == "/deaf":
         await asyncio.sleep(3600)
     while True:

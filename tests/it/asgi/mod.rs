@@ -231,3 +231,22 @@ fn an_exception_is_a_500_and_in_the_log() {
     server.wait_log("what the log shows");
     assert_eq!(get(server.address, "/x").status, 200);
 }
+
+#[test]
+fn what_an_app_does_wrong_is_its_own_request_alone() {
+    let server = server("").tolerant(&["app asgi: "]);
+    let process = server.ready("asgi");
+    let mut held = socket::Socket::open(server.address, "/echo");
+    assert_eq!(get(server.address, "/stray").status, 500);
+    assert_eq!(get(server.address, "/bad").status, 502);
+    let mut connection = Connection::open(server.address).unwrap();
+    connection.send("GET /bad-trailers HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n").unwrap();
+    assert_eq!(connection.reply_head().unwrap().status, 200);
+    // Whoever reads slowly while the app closes, or gives up, hurts nobody else either.
+    let mut slow = ["/kick", "/broken-off"].map(|path| socket::Socket::open(server.address, path));
+    let codes = slow.each_mut().map(|socket| socket.closed().map(|(code, _)| code));
+    assert_eq!(codes, [Some(4002), Some(1011)]);
+    held.say("still there");
+    assert_eq!(held.message().1, b"still there");
+    assert_eq!(server.ready("asgi"), process);
+}

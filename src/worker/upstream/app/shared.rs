@@ -5,6 +5,7 @@
 use super::{AppQueue, named};
 use crate::buf::Segment;
 use crate::config::App;
+use crate::control::frame::MESSAGE;
 use crate::control::worker::{Complaint, ToMaster};
 use crate::dispatch::WorkerBoard;
 use crate::dispatch::board::Lease;
@@ -29,6 +30,12 @@ use std::time::Duration;
 /// A process whose loop has not answered for so long, when it was told that nobody waits for a request, is hung.
 const HUNG: Duration = Duration::from_secs(10);
 
+/// What may come besides the window: heads and the like, which cost none of it.
+const SLACK: u64 = 256 * 1024;
+
+/// What a file costs: a descriptor of this worker.
+const FILE: u64 = 64 * 1024;
+
 /// See the module.
 pub(in crate::worker) struct SharedLink {
     /// Its process: any unit of it.
@@ -38,6 +45,8 @@ pub(in crate::worker) struct SharedLink {
     pub(in crate::worker) arrivals: Arrivals,
     /// What is to be written behind the output of the link: a descriptor goes with a first byte.
     waiting: VecDeque<(Vec<u8>, Option<Rc<Handed>>)>,
+    /// What may come of a request before it is taken, in bytes or what costs as much.
+    most: u64,
     /// It has ended; what came before is still to be taken.
     lost: bool,
     /// A timer will look at it.
@@ -50,6 +59,8 @@ struct Kept {
     owner: Option<Owner>,
     unit: Unit,
     came: VecDeque<Came>,
+    /// What that costs.
+    ahead: u64,
     /// It has given its unit back.
     is_tunnel: bool,
     /// Its task has ended.
@@ -79,6 +90,18 @@ pub(in crate::worker) enum Came {
     File(Option<Segment>),
     /// The process has gone, or what it says is not the protocol.
     Lost,
+}
+
+impl Came {
+    /// What it costs to keep it: bytes, or as much.
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Part(Part::Body(bytes)) => bytes.len() as u64,
+            Self::Part(Part::Message { bytes, .. }) => bytes.len() as u64 + u64::from(MESSAGE),
+            Self::Part(_) | Self::Lost => MESSAGE.into(),
+            Self::File(_) => FILE,
+        }
+    }
 }
 
 /// A process to which this worker has such a stream.
@@ -139,7 +162,11 @@ impl SharedLink {
                 if kept.came.is_empty() {
                     taken.woken.push(owner);
                 }
+                kept.ahead += came.cost();
                 kept.came.push_back(came);
+                if kept.ahead > self.most {
+                    return Err(Trouble::Malformed("more of an answer than has room".to_owned()));
+                }
             }
             None if matches!(came, Came::Part(Part::End | Part::Broken(..))) => kept.until = None,
             None => {}
@@ -155,8 +182,11 @@ impl AppQueue {
             return None;
         }
         let running = |slot, incarnation| self.standing(slot, incarnation).map_or(0, |one| one.running);
-        let slots = board.shared(self.pool).map(|(slot, incarnation)| (running(slot, incarnation), slot));
-        slots.min().and_then(|(_, slot)| board.claim_in(self.pool, slot))
+        let shared = board.shared(self.pool);
+        let mut slots: Vec<_> =
+            shared.map(|(slot, incarnation)| (running(slot, incarnation), slot)).collect();
+        slots.sort_unstable();
+        slots.into_iter().find_map(|(_, slot)| board.claim_in(self.pool, slot))
     }
 
     fn standing(&self, slot: u16, incarnation: u32) -> Option<&Standing> {
@@ -184,11 +214,13 @@ impl Context {
             return Ok(one.key);
         }
         let (endpoint, closer) = self.connect_to(unit)?;
+        let buffer = self.config.apps.get(unit.app).map(|app| app.response_buffer);
         let peer = Peer::Shared(Box::new(SharedLink {
             unit,
             streams: Streams::default(),
             arrivals: Arrivals::new(unit.app, closer),
             waiting: VecDeque::new(),
+            most: u64::from(shared::window(buffer.unwrap_or_default().memory)) + SLACK,
             lost: false,
             armed: false,
         }));
@@ -228,12 +260,13 @@ impl Context {
             owner: Some(owner),
             unit,
             came: VecDeque::new(),
+            ahead: 0,
             is_tunnel: false,
             is_free: false,
             told: false,
             until: None,
         };
-        let stream = self.shared(key)?.streams.begin(unit.lease.thread, asked, kept);
+        let stream = self.shared(key)?.streams.begin(unit.lease.thread, asked, kept)?;
         match body {
             RequestBody::Memory { bytes, .. } if bytes.is_empty() => {
                 self.put(key, None, |out| encode(stream, Body::None, out));
@@ -275,14 +308,22 @@ impl Context {
 
     /// What came next of a request.
     pub(in crate::worker) fn take_shared(&mut self, key: Key, stream: u32) -> Option<Came> {
-        self.shared(key)?.streams.get_mut(stream)?.came.pop_front()
+        let kept = self.shared(key)?.streams.get_mut(stream)?;
+        let came = kept.came.pop_front()?;
+        kept.ahead = kept.ahead.saturating_sub(came.cost());
+        Some(came)
     }
 
     /// Whether the next of it are bytes, for which there must be room.
     pub(in crate::worker) fn next_takes_room(&mut self, key: Key, stream: u32) -> bool {
         let kept = self.shared(key).and_then(|shared| shared.streams.get_mut(stream));
         let next = kept.and_then(|kept| kept.came.front());
-        matches!(next, Some(Came::File(_) | Came::Part(Part::Body(_) | Part::Message { .. })))
+        let takes = |part: &Part| matches!(part, Part::Body(_) | Part::Message { .. } | Part::Interim(_));
+        next.is_some_and(|next| match next {
+            Came::Part(part) => takes(part),
+            Came::File(_) => true,
+            Came::Lost => false,
+        })
     }
 
     /// Whether anything of it can still come.
@@ -490,9 +531,10 @@ impl Context {
         let now = self.now;
         let Some(shared) = self.shared(key) else { return };
         shared.armed = false;
-        let (unit, lost) = (shared.unit, shared.lost);
+        let lost = shared.lost;
         let awaited = shared.streams.answers().filter(|(answer, _)| !answer.has_ended());
-        let Some(until) = awaited.filter_map(|(_, kept)| kept.until).min() else { return };
+        let awaited = awaited.filter_map(|(_, kept)| Some((kept.until?, kept.unit)));
+        let Some((until, unit)) = awaited.min_by_key(|(until, _)| *until) else { return };
         if lost {
             return;
         }

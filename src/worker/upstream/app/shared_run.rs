@@ -70,9 +70,8 @@ impl SharedRun {
             }
         };
         let Some(stream) = cx.send_shared(link, (unit, *owner), asked, body, encode) else {
-            let error = io::ErrorKind::NotConnected.into();
-            cx.lose_unit(unit, &error);
-            return Err(Unsent::Gone(error));
+            cx.free_unit(unit);
+            return Err(Unsent::Shortage(io::Error::other("the process has 65,536 WebSockets")));
         };
         let app = config.apps.get(unit.app);
         let (timeout, buffer) = app.map(|app| (app.timeout, app.response_buffer)).unwrap_or_default();
