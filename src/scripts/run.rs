@@ -3,6 +3,7 @@
 //! | what | what follows |
 //! |---|---|
 //! | a part of its response | goes on, as fast as the worker takes it; its time begins anew |
+//! | what is no part of it: a piece of a head, what follows the end of the response, the body of a local redirect | its time goes on |
 //! | its output is closed | the response is complete; it has the rest of its time to end |
 //! | it has ended, its output is open | what it has started may still write, until it is silent for two seconds |
 //! | its time is over | 504, or the response breaks off, if it is not complete; TERM to its group |
@@ -190,8 +191,12 @@ impl<'a> Run<'a> {
         match fd::read_pipe(stdout.as_fd(), &mut self.buffer) {
             Ok(0) => self.end_output(out),
             Ok(count) => {
+                let before = out.len();
                 self.answer.feed(self.buffer.get(..count).unwrap_or_default(), out);
-                self.has_gone_on();
+                if out.len() > before {
+                    // The worker sees no more of a script than that, and gives it as much time for each part.
+                    self.has_gone_on();
+                }
             }
             Err(error) if is_nothing(&error) => {}
             Err(_) => self.end_output(out),

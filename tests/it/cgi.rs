@@ -55,6 +55,15 @@ fn wait_gone(process: Process) {
     wait_until(SOON, "the script is gone", || holds(!process.is_alive(), process));
 }
 
+/// The process whose number a script has written there was, and is no more.
+fn wait_ended(server: &Server, name: &str) {
+    wait_until(SOON, "a process of a script is gone", || {
+        let text = said(server, name);
+        let number = text.trim().parse().map_err(|_| "no number".to_owned())?;
+        holds(Process::of(number).is_none_or(|process| !process.is_alive()), text)
+    });
+}
+
 fn variables(reply: &Reply) -> BTreeMap<String, String> {
     let text = reply.text();
     let pairs = text.lines().filter_map(|line| line.split_once('='));
@@ -399,11 +408,7 @@ fn a_script_that_takes_too_long_is_ended_with_all_that_it_has_started() {
         server.tolerant(&["[silent]", "[truncated]", "the app failed in the middle of the response"]);
     let gone = |server: &Server| {
         for name in ["pid", "child"] {
-            wait_until(SOON, "a process of a script is gone", || {
-                let text = said(server, name);
-                let number = text.trim().parse().map_err(|_| "no number".to_owned())?;
-                holds(Process::of(number).is_none_or(|process| !process.is_alive()), text)
-            });
+            wait_ended(server, name);
             std::fs::remove_file(server.directory().path().join("scripts").join(name)).unwrap();
         }
     };
@@ -422,6 +427,49 @@ fn a_script_that_takes_too_long_is_ended_with_all_that_it_has_started() {
     assert_eq!(get(server.address, "/cgi-bin/it?deaf").status, 504);
     gone(&server);
     assert_eq!(server.ready(&pool(&server)).len(), 1, "the host goes on");
+}
+
+#[test]
+fn what_goes_to_nobody_gives_a_script_no_more_time() {
+    let setup = site(r#"timeout: "1s""#);
+    let endless = |name: &str, text: &str| {
+        script(&setup, name, &format!("#!/bin/sh\necho $$ > {name}.pid\n{text}"));
+    };
+    endless("longer", "printf 'Content-Length: 1\\n\\n'\nexec yes");
+    endless("nph", "printf 'HTTP/1.1 200 OK\\n\\n'\nexec yes");
+    endless("head", "printf 'Content-Type: text/plain\\n\\n'\nexec yes");
+    endless("elsewhere", "printf 'Location: /there\\n\\n'\nexec yes");
+    endless("drop", "while :; do printf X; sleep 0.1; done");
+    let goes_on = "echo $$ > other.pid; while ! test -e stop; do echo on; sleep 0.1; done; echo done";
+    script(&setup, "other", &format!("{BEGIN}{goes_on}"));
+    let server = setup.start().tolerant(&["[no-cgi]", "[silent]"]);
+    let mut other = Connection::open(server.address).unwrap();
+    other.send("GET /cgi-bin/other HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let other_script = process(&server, "other.pid");
+    let host = server.ready(&pool(&server));
+    assert_eq!(host.len(), 1);
+    for (name, method, status, words) in [
+        ("longer", "GET", 200, "has not ended for 1s"),
+        ("nph", "GET", 502, "has not ended for 1s"),
+        ("head", "HEAD", 200, "has not ended for 1s"),
+        ("elsewhere", "GET", 504, "has not gone on for 1s"),
+        ("drop", "GET", 504, "has not gone on for 1s"),
+    ] {
+        let mut connection = Connection::open(server.address).unwrap();
+        let reply = connection.request(method, &format!("/cgi-bin/{name}"), &[], b"").unwrap();
+        assert_eq!(reply.status, status, "{name}");
+        wait_until(SOON, "a script is ended", || {
+            let log = server.log();
+            let is_told = |line: &String| line.contains(&format!(": {name} (")) && line.contains(words);
+            holds(log.iter().any(is_told), format!("{name}: {}", log.join("\n")))
+        });
+        wait_ended(&server, &format!("{name}.pid"));
+    }
+    assert_eq!(server.ready(&pool(&server)), host, "the host stays");
+    assert!(other_script.is_alive(), "and its other scripts go on");
+    server.directory().write("scripts/stop", "");
+    let reply = other.reply("GET").unwrap();
+    assert!(reply.status == 200 && reply.text().ends_with("on\ndone\n"), "{}", reply.text());
 }
 
 #[test]

@@ -81,9 +81,10 @@ impl Answer {
         self.take(out);
     }
 
-    /// It is to be broken off. `status`: the worker answers so, if there is no head.
+    /// It is to be broken off. `status`: the worker answers so, if it was told of no head.
     pub(crate) fn abort(&mut self, status: Option<u16>, out: &mut Vec<u8>) {
-        let status = status.filter(|_| self.stage == Stage::Head).map(u16::to_le_bytes);
+        let is_untold = self.stage == Stage::Head || self.kept.is_some();
+        let status = status.filter(|_| is_untold).map(u16::to_le_bytes);
         if std::mem::replace(&mut self.stage, Stage::Over) != Stage::Over {
             let payload = status.as_ref().map_or(&[][..], |status| &status[..]);
             frame::push(out, Kind::End, frame::ABORT, self.number, payload);
@@ -289,5 +290,10 @@ mod tests {
         answer.abort(Some(504), &mut out);
         let mut reader = Reader::from(out);
         assert!(reader.poll().unwrap().unwrap().payload.is_empty() && reader.poll() == Ok(None));
+        let (mut out, mut answer) = (Vec::new(), Answer::new(7, Method::Get));
+        answer.feed(b"Location: /there\n\nbody", &mut out);
+        assert!(out.is_empty(), "that it leads elsewhere is told at its end");
+        answer.abort(Some(504), &mut out);
+        assert_eq!(Reader::from(out).poll().unwrap().unwrap().payload, 504_u16.to_le_bytes());
     }
 }
