@@ -2,6 +2,7 @@
 //! right and fail here on another machine, which is why these problems have their own exit code.
 
 mod commands;
+mod develop;
 mod rights;
 mod scripts;
 #[cfg(test)]
@@ -126,6 +127,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<Problem> {
     warnings.extend(unheard_group(config));
     warnings.extend(touched_by_anybody(config));
     warnings.extend(believed_of_anybody(config));
+    warnings.extend(develop::behind_proxies(config));
     let doubts =
         env_file::all(config).into_iter().zip(env_files(config)).filter_map(|((key, path), file)| {
             let what = format!("`{}`: {}", path.display(), file.ok()?.doubt?);

@@ -1,6 +1,6 @@
 //! Apps whose code is edited while they serve: `hatchery dev`, and `reload_on_change`.
 
-use crate::harness::{Connection, Load, Reply, SOON, Server, Setup, get, holds, wait_until};
+use crate::harness::{Connection, Load, Reply, SOON, Server, Setup, get, holds, reply_to, wait_until};
 use nix::sys::signal::Signal;
 use std::fs;
 
@@ -334,6 +334,9 @@ fn a_browser_on_this_machine_is_shown_the_traceback_and_nobody_else() {
         old("GET", &[(field, "for=192.0.2.1")]);
     }
     old("GET", &[("Host", "evil.example")]);
+    // A proxy that was told nothing but the address.
+    let bare = "GET /cart?a=1 HTTP/1.0\r\nHost: 127.0.0.1\r\nConnection: close\r\nAccept: text/html\r\n\r\n";
+    assert_eq!(reply_to(server.address, bare).0.text(), "one");
     assert_eq!(browse(&server, "HEAD", "/", &[("Host", "localhost")]).status, 500);
     // The link goes on with it, until there is another traceback.
     let link = text.split("<a href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
@@ -353,6 +356,38 @@ fn a_browser_on_this_machine_is_shown_the_traceback_and_nobody_else() {
     wait_until(SOON, "the page is gone", || {
         let reply = browse(&server, "GET", "/", &[]);
         holds(reply.status == 200 && reply.text() == "two", reply.status)
+    });
+}
+
+#[test]
+fn a_proxy_that_is_trusted_is_no_browser_whatever_it_says() {
+    let trusting = r#"(listen: ["{address}"], names: ["shop.localhost"], trusted_proxies: ["127.0.0.1"],
+        client_address: "Fly-Client-IP", locations: [(path: "/", to: App("shop"))]), (listen"#;
+    let site = site("reload_on_change: true, live_reload: true").replace("(listen", trusting);
+    let setup = Setup::new(&site);
+    setup.directory.write("shop.py", answering("one").replace("text/plain", "text/html"));
+    let server = setup.start().tolerant(&["could not start"]);
+    wait_answer_of(&server, |text| text.starts_with("one<script"));
+    let proxied = |path: &str| {
+        for more in [&[("Fly-Client-IP", "192.0.2.1")][..], &[]] {
+            let fields = [&[("Host", "shop.localhost")], more].concat();
+            let reply = browse(&server, "GET", path, &fields);
+            assert_eq!((reply.status, reply.text().as_str()), (200, "one"), "{path} {more:?}");
+        }
+    };
+    proxied("/");
+    proxied("/.hatchery/reload.js");
+    write(&server, "shop.py", BROKEN);
+    wait_answer_of(&server, |text| text.contains("ValueError"));
+    proxied("/");
+}
+
+/// Waits until a browser on this machine is shown such a page.
+#[track_caller]
+fn wait_answer_of(server: &Server, is_it: impl Fn(&str) -> bool) {
+    wait_until(SOON, "the page for who develops", || {
+        let page = browse(server, "GET", "/", &[]).text();
+        holds(is_it(page.as_str()), page)
     });
 }
 

@@ -296,6 +296,22 @@ fn a_socket_of_front_servers_that_is_open_to_everybody_is_warned_of() {
 }
 
 #[test]
+fn an_app_that_edits_roll_is_warned_of_behind_a_proxy() {
+    let warned = |proxies: &str, reloads: bool| {
+        let text = format!(
+            "(sites: [(listen: [\":80\"], trusted_proxies: [{proxies}], locations: [(path: \"/\", to: App(\"shop\"))])], \
+             apps: {{\"shop\": (module: \"shop\", reload_on_change: {reloads})}})"
+        );
+        let config = load(Path::new("hatchery.ron"), &Memory::default().with("hatchery.ron", &text)).unwrap();
+        let problems = develop::behind_proxies(&config).into_iter();
+        problems.map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("\"127.0.0.1\"", true), ["sites[0].locations[0].to"]);
+    assert_eq!(warned("", true), [""; 0]);
+    assert_eq!(warned("\"127.0.0.1\"", false), [""; 0]);
+}
+
+#[test]
 fn a_server_that_proxies_to_itself_is_warned_of() {
     let text = "(sites: [(listen: [\":81\", \"127.0.0.1:82\", \"unix:/run/x\"], locations: [(path: \"/\", to: Proxy(\"a\"))])], \
                 upstreams: {\"a\": (servers: [\"127.0.0.1:80\", \"127.0.0.1:81\", \"192.0.2.1:81\", \"127.0.0.1:82\", \

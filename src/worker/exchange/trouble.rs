@@ -3,7 +3,7 @@
 
 use super::Exchange;
 use crate::config::{Handler, Site};
-use crate::http::{Method, ResponseHead};
+use crate::http::{Method, ResponseHead, Version};
 use crate::route::HostPattern;
 use crate::worker::drive::Drive;
 use crate::worker::handler::trouble::{self, Shown};
@@ -94,12 +94,15 @@ impl Exchange {
         pairs.any(|pair| pair.trim_ascii().strip_prefix(COOKIE) == Some(serial.as_bytes()))
     }
 
-    /// Whether the client is on this machine, speaks with us itself, and means us by a name that is ours.
+    /// Whether the client is on this machine, speaks with us itself, and means us by a name that is ours. No browser speaks
+    /// HTTP/1.0 any more; a proxy does that was told nothing but where we are, and its clients may be anybody.
     pub(super) fn is_developer(&self, drive: &Drive<'_>) -> bool {
         let Some(request) = &self.request else { return false };
         let near = self.peer.address.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
         let listener = drive.cx.listeners.get(usize::from(self.peer.listener));
-        let direct = listener.is_some_and(|listener| !listener.front && listener.proxies.is_empty());
+        let direct = listener.is_some_and(|listener| !listener.front && listener.proxies.is_empty())
+            && !request.origin.trusted
+            && request.head.version() > Version::Http10;
         let site = request.site.and_then(|site| drive.config.sites.get(site));
         let named = trouble::is_local(&request.host.name)
             || site.is_some_and(|site| has_name(site, &request.host.name));
