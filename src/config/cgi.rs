@@ -7,10 +7,11 @@ use super::handler::Handler;
 use super::host::{Host, Scripts};
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
+use super::proxy::ACCELS;
 use super::read::env;
 use super::resources;
 use super::site::Site;
-use super::walk::{By, Section, Walk};
+use super::walk::{By, Choice, Section, Walk};
 use crate::supervisor::Processes;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -79,6 +80,7 @@ impl Section for Cgi {
         keys.key("user", &mut of.user);
         resources::walk(&mut of.resources, keys);
         keys.key("response_buffer", &mut of.response_buffer);
+        keys.key("x_accel", &mut Choice(&mut of.accel, &ACCELS, &[]));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {

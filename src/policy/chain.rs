@@ -3,7 +3,7 @@
 //! | rule | answers |
 //! |---|---|
 //! | host | 421, if the host belongs to no site |
-//! | internal | 404, if the location is `internal` and nobody of the site has led there |
+//! | internal | 404, if the location is `internal` and nobody has led there who may |
 //! | body | 413, if a body is announced that is longer than `max_body`; the protocol bounds what is not announced |
 //! | probe | 200, if the app sleeps and is not to be woken for this |
 
@@ -15,8 +15,8 @@ use crate::http::fault::Refusal;
 pub struct Asked<'a> {
     /// Its host belongs to a site.
     pub has_site: bool,
-    /// Whoever was asked first has led there.
-    pub is_led: bool,
+    /// An app or upstream has led there: places that are `internal` are for that.
+    pub may_enter: bool,
     /// The body that it announces.
     pub body: BodyLength,
     /// Whether an app answers it that sleeps.
@@ -64,7 +64,11 @@ fn host(_: &Policies, asked: &Asked<'_>) -> Verdict {
 }
 
 fn internal(policies: &Policies, asked: &Asked<'_>) -> Verdict {
-    if policies.internal && !asked.is_led { Verdict::Respond(Answer::Page(404)) } else { Verdict::Continue }
+    if policies.internal && !asked.may_enter {
+        Verdict::Respond(Answer::Page(404))
+    } else {
+        Verdict::Continue
+    }
 }
 
 fn body(policies: &Policies, asked: &Asked<'_>) -> Verdict {
@@ -91,7 +95,7 @@ mod tests {
     const PROBED: Policies = Policies { max_body: Some(4), asleep_200: true, internal: false };
 
     fn judged(policies: Policies, has_site: bool, body: BodyLength, asleep: bool) -> Verdict {
-        judge(&policies, &Asked { has_site, is_led: false, body, is_asleep: &|| asleep })
+        judge(&policies, &Asked { has_site, may_enter: false, body, is_asleep: &|| asleep })
     }
 
     #[track_caller]
@@ -118,7 +122,7 @@ mod tests {
             &PROBED,
             &Asked {
                 has_site: true,
-                is_led: false,
+                may_enter: false,
                 body: BodyLength::Known(5),
                 is_asleep: &|| panic!("asked"),
             },
@@ -126,10 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn an_internal_place_is_nowhere_unless_one_is_led_there() {
+    fn an_internal_place_is_nowhere_unless_one_is_led_there_by_who_may() {
         let hidden = Policies { internal: true, ..PROBED };
-        let judged =
-            |is_led, body| judge(&hidden, &Asked { has_site: true, is_led, body, is_asleep: &|| false });
+        let judged = |may_enter, body| {
+            judge(&hidden, &Asked { has_site: true, may_enter, body, is_asleep: &|| false })
+        };
         assert_eq!(judged(false, BodyLength::Known(5)), Verdict::Respond(Answer::Page(404)));
         assert_eq!(judged(true, BodyLength::None), Verdict::Continue);
     }
@@ -137,8 +142,12 @@ mod tests {
     #[test]
     fn whether_an_app_sleeps_is_asked_only_where_it_matters() {
         let plain = Policies { max_body: Some(4), ..Policies::default() };
-        let asked =
-            Asked { has_site: true, is_led: false, body: BodyLength::None, is_asleep: &|| panic!("asked") };
+        let asked = Asked {
+            has_site: true,
+            may_enter: false,
+            body: BodyLength::None,
+            is_asleep: &|| panic!("asked"),
+        };
         assert_eq!(judge(&plain, &asked), Verdict::Continue);
     }
 }

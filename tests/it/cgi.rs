@@ -17,6 +17,7 @@ fn site(keys: &str) -> Setup {
     sites: [(listen: ["{{address}}"], max_body: "64MiB", locations: [
         (path: "/cgi-bin/", to: Cgi(root: "scripts", {keys})),
         (path: "/inside/", to: Respond(body: "inside"), internal: true),
+        (path: "/shown/", to: Respond(body: "shown")),
         (path: "/", to: Respond(body: "no script")),
     ])],"#
     ))
@@ -261,7 +262,13 @@ status) printf 'Status: 418 Short and stout\nConnection: close\nX-Kept: 1\n\ntea
 empty) printf 'Status: 204\n\n' ;;
 away) printf 'Location: http://other.example/x\n\n' ;;
 near) printf 'Location: /there\nContent-Type: text/html\n\nthere' ;;
-local) printf 'Location: /inside/\n\n' ;;
+local) printf 'Location: /shown/\n\n' ;;
+inside) printf 'Location: /inside/\n\n' ;;
+again) printf 'Location: /cgi-bin/it?inside\n\n' ;;
+field) printf 'X-Accel-Redirect: /inside/\n\n' ;;
+behind) printf 'Location: /cgi-bin/it?field\n\n' ;;
+through) printf 'X-Accel-Redirect: /cgi-bin/it?inside\n\n' ;;
+file) printf 'X-Sendfile: /etc/hostname\n\n' ;;
 other) printf 'Location: /cgi-bin/it?told\n\nnot sent'; sleep 0.1; echo done >> done ;;
 told) printf 'A: b\n\n%s %s' "$REQUEST_METHOD" "$CONTENT_LENGTH"; cat ;;
 round) printf 'Location: /cgi-bin/it?round\n\n' ;;
@@ -289,7 +296,16 @@ esac
     assert_eq!(location(ask("away")), (302, Some("http://other.example/x".to_owned())));
     assert_eq!(location(ask("near")), (302, Some("/there".to_owned())), "with a document it is the client's");
     assert_eq!(location(ask("created")), (201, Some("/cgi-bin/new".to_owned())));
-    assert_eq!((ask("local").text().as_str(), ask("local").status), ("inside", 200));
+    assert_eq!((ask("local").text().as_str(), ask("local").status), ("shown", 200));
+    // Only who names it in X-Accel-Redirect leads to what is internal, and who has led last counts.
+    for (query, status) in
+        [("inside", 404), ("again", 404), ("through", 404), ("field", 200), ("behind", 200)]
+    {
+        let reply = ask(query);
+        assert_eq!((reply.status, reply.text() == "inside"), (status, status == 200), "{query}");
+    }
+    assert_eq!(ask("file").status, 502);
+    server.wait_log("a script sends no files in this way");
     assert_eq!(ask("round").status, 500, "it goes round and round");
     assert_eq!(ask("nowhere").status, 502);
     let reply = connection.request("POST", "/cgi-bin/it?other", &[], b"body").unwrap();
@@ -301,7 +317,22 @@ esac
     assert_eq!((reply.status, reply.field("Content-Type"), reply.body.len()), (200, Some("text/plain"), 0));
     assert_eq!(connection.get("/cgi-bin/it?plain").unwrap().text(), "hello", "nothing of a body was left");
     server.wait_log("it has ended with exit code 3");
-    drop(server.tolerant(&["[circle]", "[misled]"]));
+    drop(server.tolerant(&["[circle]", "[misled]", "[unsendable]"]));
+}
+
+#[test]
+fn x_accel_says_whether_a_script_leads_to_what_is_internal() {
+    let leads = "#!/bin/sh\nprintf 'X-Accel-Redirect: /inside/\\n\\nown'";
+    for (keys, text, shown) in [
+        ("x_accel: Follow", "inside", None),
+        ("x_accel: Pass", "own", Some("/inside/")),
+        ("x_accel: Ignore", "own", None),
+    ] {
+        let server = serving(keys, leads);
+        let reply = get(server.address, "/cgi-bin/it");
+        let field = reply.field("X-Accel-Redirect");
+        assert_eq!((reply.status, reply.text().as_str(), field), (200, text, shown), "{keys}");
+    }
 }
 
 #[test]

@@ -21,8 +21,10 @@ impl Exchange {
             _ => false,
         };
         let has_site = self.request.as_ref().is_some_and(|request| request.site.is_some());
-        let verdict =
-            chain::judge(policies, &Asked { has_site, is_led: self.is_led(), body, is_asleep: &is_asleep });
+        let verdict = chain::judge(
+            policies,
+            &Asked { has_site, may_enter: self.may_enter(), body, is_asleep: &is_asleep },
+        );
         // What was not announced is bounded as it comes, whoever answers.
         if let Some(most) = policies.max_body.filter(|_| !self.is_led())
             && let Err(refusal) = drive.reply.bound_request(most)

@@ -2,7 +2,8 @@
 //! site, for `X-Accel-Redirect` of an app or upstream and for whatever else leads there, or a file, for `X-Sendfile`.
 //!
 //! What is asked there is a GET, or a HEAD where the client's was one, without a body, and its policies are asked as those of
-//! any place. Only so is a location reached that is `internal`.
+//! any place. Only `X-Accel-Redirect` reaches a location that is `internal`: the local redirect of a script has what a request for
+//! that URL has (RFC 3875 §6.2.2).
 
 use super::files::SoFar;
 use super::{Exchange, Served, Step};
@@ -30,8 +31,19 @@ pub(super) struct Led {
     first: RequestHead,
     /// Fields for the answer, of those who did not give it.
     kept: Fields,
+    /// The last one who has led may lead to what is `internal`.
+    may_enter: bool,
     /// The file that is sent.
     sent: Option<Sent>,
+}
+
+/// What leads to another place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// `X-Accel-Redirect`.
+    Field,
+    /// The local redirect of a script: no more than if the client had asked.
+    Script,
 }
 
 /// A file that an app or upstream has chosen.
@@ -45,7 +57,7 @@ struct Sent {
 impl Exchange {
     /// Has whoever is at `place` of the same site answer: a path, and perhaps a query, as they stand in a URL. `kept`: fields
     /// that the answer is to have ([`accel::give`]). What ran for the request so far has ended or was given up.
-    pub(super) fn lead_inside(&mut self, place: &[u8], kept: Fields, drive: &mut Drive<'_>) {
+    pub(super) fn lead_inside(&mut self, place: &[u8], by: By, kept: Fields, drive: &mut Drive<'_>) {
         let Some(request) = &mut self.request else { return self.fail(Fault::Misled, drive) };
         let hops = self.led.as_ref().map_or(0, |led| led.hops) + 1;
         if hops > HOPS {
@@ -63,7 +75,7 @@ impl Exchange {
         request.place =
             request.site.and_then(|site| Some((site, drive.cx.table.location(site, target.path())?)));
         request.target = target;
-        self.is_led_by(Led { hops, first: before, kept, sent: None });
+        self.is_led_by(Led { hops, first: before, kept, may_enter: by == By::Field, sent: None });
         self.handler = self.place(drive.config).map(|(_, location)| Rc::clone(&location.handler));
         self.admit(BodyLength::None, drive);
     }
@@ -86,7 +98,7 @@ impl Exchange {
         let before = std::mem::replace(&mut request.head, as_get);
         let sent = Sent { place: (config.sites.len(), number), path: below };
         let hops = self.led.as_ref().map_or(0, |led| led.hops);
-        self.is_led_by(Led { hops, first: before, kept, sent: Some(sent) });
+        self.is_led_by(Led { hops, first: before, kept, may_enter: false, sent: Some(sent) });
         self.handler = Some(Rc::clone(&sending.handler));
         let Some(files) = sending.files() else { return self.fail(Fault::Unsendable, drive) };
         if let Served::Nothing(why) = self.serve_file(files, (BodyLength::None, SoFar::default()), drive) {
@@ -121,7 +133,7 @@ impl Exchange {
             if let Step::App(mut run) = std::mem::replace(&mut self.step, Step::Sent) {
                 run.cancel(drive.cx);
             }
-            self.lead_inside(&place, Fields::default(), drive);
+            self.lead_inside(&place, By::Script, Fields::default(), drive);
             return None;
         }
         let elsewhere = accel::take(&mut head.fields, self.accel(drive.config));
@@ -137,7 +149,9 @@ impl Exchange {
         self.give_kept(&mut head, Answerer::Other);
         accel::keep(&mut head.fields);
         match elsewhere {
-            Elsewhere::Inside(place) => self.lead_inside(&accel::target(&place), head.fields, drive),
+            Elsewhere::Inside(place) => {
+                self.lead_inside(&accel::target(&place), By::Field, head.fields, drive);
+            }
             Elsewhere::File(path) => self.send_file(&path, head.fields, drive),
         }
         None
@@ -152,6 +166,7 @@ impl Exchange {
     fn accel(&self, config: &Config) -> Accel {
         match self.handler.as_deref() {
             Some(Handler::App { app, .. }) => config.apps.get(*app).map(|app| app.accel).unwrap_or_default(),
+            Some(Handler::Cgi(cgi)) => config.apps.get(cgi.app).map(|app| app.accel).unwrap_or_default(),
             Some(Handler::Proxy(proxy)) => proxy.accel,
             _ => Accel::default(),
         }
@@ -174,6 +189,9 @@ impl Exchange {
             _ => "Proxy(…) of the location".to_owned(),
         };
         match why {
+            _ if matches!(self.handler.as_deref(), Some(Handler::Cgi(_))) => {
+                "a script sends no files in this way: have it say X-Accel-Redirect".to_owned()
+            }
             Unsent::Path => "it is no absolute path without `.` and `..`".to_owned(),
             Unsent::Nowhere => format!("say in {place} from where: send_files_from: [\"/srv/files\"]"),
             Unsent::Outside => format!("it is below no directory of send_files_from in {place}"),
@@ -185,6 +203,11 @@ impl Exchange {
         if let Some(led) = &self.led {
             accel::give(&led.kept, head, answerer);
         }
+    }
+
+    /// Whether places that are `internal` are there for the request.
+    pub(super) fn may_enter(&self) -> bool {
+        self.led.as_ref().is_some_and(|led| led.may_enter)
     }
 
     /// Whether somebody else has led to the one who answers.
