@@ -6,9 +6,11 @@
 //! it was received.
 
 mod frames;
+mod shared;
 mod websocket;
 
 pub use frames::frames;
+pub use shared::shared;
 pub use websocket::websocket;
 
 use crate::config::{self, Source};
@@ -32,7 +34,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("head", head),
     ("packet", packet),
     ("chunked", chunked),
@@ -47,6 +49,7 @@ pub const TARGETS: [Target; 14] = [
     ("frames", frames),
     ("back", back),
     ("websocket", websocket),
+    ("shared", shared),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.

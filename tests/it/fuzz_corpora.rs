@@ -123,3 +123,8 @@ fn frames() {
 fn websocket() {
     replay("websocket", 30);
 }
+
+#[test]
+fn shared() {
+    replay("shared", 6);
+}
