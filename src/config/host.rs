@@ -189,7 +189,7 @@ impl Host {
     #[must_use]
     pub(crate) fn websocket(&self) -> Option<WebSocket> {
         match self {
-            Self::Python(python) => Some(python.websocket),
+            Self::Python(python) => python.websocket(),
             Self::Command(_) | Self::Cgi(_) => None,
         }
     }

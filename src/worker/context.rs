@@ -521,8 +521,9 @@ impl Context {
 /// Tunnels are offered where there is somebody who could be their other end.
 fn http2_settings(config: &Config) -> h2::Settings {
     let apps = config.apps.iter().filter_map(App::upstream);
-    let connect =
-        config.upstreams.iter().chain(apps).any(|upstream| upstream.protocol == gateway::Protocol::Http);
+    let mut upstreams = config.upstreams.iter().chain(apps);
+    let connect = upstreams.any(|upstream| upstream.protocol == gateway::Protocol::Http)
+        || config.apps.iter().any(|app| app.kind.websocket().is_some());
     h2::Settings { connect, ..config.limits.http2.clone() }
 }
 

@@ -153,6 +153,11 @@ impl Python {
         Some(self.module.as_str()).filter(|module| module.contains('/'))
     }
 
+    /// What its WebSockets may do, unless it is said to have none.
+    pub(super) fn websocket(&self) -> Option<WebSocket> {
+        (self.interface != Interface::Wsgi).then_some(self.websocket)
+    }
+
     pub(super) fn units(&self) -> u16 {
         u16::try_from(self.threads).unwrap_or(u16::MAX)
     }

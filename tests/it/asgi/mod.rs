@@ -4,6 +4,8 @@ mod life;
 mod socket;
 mod websocket;
 
+pub(crate) use socket::masked;
+
 use crate::harness::{Connection, SOON, Server, Setup, get, holds, now, wait_until};
 use serde_json::{Value, json};
 use std::net::SocketAddr;

@@ -125,7 +125,7 @@ impl Socket {
 }
 
 /// A frame of a client.
-pub(super) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [1, 2, 3, 4];
     let mut frame = vec![first];
     match payload.len() {

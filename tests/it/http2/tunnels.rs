@@ -1,5 +1,6 @@
 //! WebSocket over HTTP/2 (RFC 8441): against a raw server of the test's own, and real peers on both sides.
 
+use crate::asgi::masked;
 use crate::harness::http2::*;
 use crate::harness::{Process, SOON, Server, Setup, apps, holds, noise, now, virtualenv, wait_until};
 use nix::sys::signal::{Signal, kill};
@@ -77,7 +78,7 @@ impl Raw {
         (path: "/scgi/", to: Proxy("scgi")),
         (path: "/", to: Proxy("x")),
     ])],
-    apps: {{"plain": (module: "app", chdir: "{apps}", processes: (min: 0, max: 1))}},
+    apps: {{"plain": (module: "app", chdir: "{apps}", interface: Wsgi, processes: (min: 0, max: 1))}},
     upstreams: {{"x": (servers: ["{address}"], {upstream}), "scgi": (protocol: Scgi, servers: ["{address}"])}},"#,
             apps = apps().join("plain").display(),
             address = self.address,
@@ -553,4 +554,28 @@ fn a_websocket_server_notices_nothing_nor_does_a_client_of_http_2() {
     server.wait_tunnels(0);
     behind.kill().unwrap();
     behind.wait().unwrap();
+}
+
+#[test]
+fn an_asgi_app_has_its_websocket_over_a_stream() {
+    let server = Setup::new(
+        r#"
+    workers: (processes: 1),
+    sites: [(listen: ["{address}"], locations: [(path: "/", to: App("asgi"))])],
+    apps: {"asgi": (module: "app:app", chdir: "{apps}/asgi", home: "{venv}")},"#,
+    )
+    .start()
+    .tolerant(&["subprotocol that the client does not offer"]);
+    let mut client = Client::open(server.address, &[]).unwrap();
+    let stream = client.request(&connect("/echo?protocol=chat"), false).unwrap();
+    assert_ne!(status(&mut client, stream), 200, "a subprotocol that was not offered");
+    let stream = open(&mut client, "/echo");
+    let answer = &client.answers[&stream];
+    assert_eq!((answer.field("x-own"), answer.field("upgrade")), (Some("1"), None));
+    client.send(data(stream, &masked(0x81, b"hello"), false)).unwrap();
+    assert_eq!(exactly(&mut client, stream, 7), b"\x81\x05hello");
+    assert_eq!(client.get("/seen").unwrap().status, 200);
+    client.send(data(stream, &masked(0x88, &1000_u16.to_be_bytes()), true)).unwrap();
+    assert_eq!(rest(&mut client, stream), (true, b"\x88\x02\x03\xe8".to_vec()));
+    server.wait_tunnels(0);
 }
