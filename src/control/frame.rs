@@ -32,7 +32,7 @@
 //! | CANCEL 7 | worker → ASGI | the same, empty: the client has left; u8 1: it took too long. The host answers END with ABORT at once, if it has not said END; the task sees `http.disconnect` and is cancelled after a moment (u8 1: at once); FREE follows when it has ended. A loop that does not answer is held up |
 //! | CREDIT 8 | worker → ASGI | u32: so many bytes more of that answer may be sent, as payload of BODY, TEXT and BINARY; the first window is the setting WINDOW |
 //! | CREDIT 8 | ASGI → worker | u32: so many bytes of messages were taken; the worker sends at most [`WINDOW_IN`] bytes beyond what was credited. Parts of a message that is not whole are credited as they come, a whole one when the app has it; each message costs [`MESSAGE`] more, both ways |
-//! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length. ASGI: the status alone, as three digits; 103 is an interim one; flag TRAILERS (32): TRAILERS comes before END |
+//! | HEAD 9 | app → worker | status line text `200 OK`, then NUL-separated pairs as in REQUEST, all latin-1: `200 OK\0name\0value\0…`; flag LENGTH (8): the body's length is its Content-Length; flag PLACE (64), of a script: its Location is a place of the site, which answers for it. ASGI: the status alone, as three digits; 103 is an interim one; flag TRAILERS (32): TRAILERS comes before END |
 //! | FILE 10 | app → worker | u64 offset, u64 length; the descriptor comes along; a part of the body like BODY; it takes nothing of a window |
 //! | FREE 11 | app → worker | u32 microseconds from the call of the app to the end of `close()`, 0 if it was not called; empty: a host of before does not say. The iterable is closed, the unit takes the next request; the last frame of an answer. ASGI: from the call of the app to the end of its task |
 //! | FREE 11 | app → master | u16 row, u16 unit: the stream of that worker ended and its request is over, or GONE or ASK asked and there is none |
@@ -85,6 +85,8 @@ pub(crate) const ABORT: u8 = 4;
 pub const MORE: u8 = 16;
 /// HEAD: TRAILERS comes before END.
 pub const TRAILERS: u8 = 32;
+/// HEAD of a script: a local redirect (RFC 3875 §6.2.2).
+pub(crate) const PLACE: u8 = 64;
 /// Bytes of messages that a worker sends to an ASGI process beyond those that were credited.
 pub const WINDOW_IN: usize = 64 * 1024;
 /// What each message costs of either window besides its payload: an empty one takes memory, too.
@@ -187,7 +189,7 @@ pub struct Header {
     pub(crate) length: u32,
     /// Type.
     pub kind: Kind,
-    /// [`END`], [`FD`], [`ABORT`], [`MORE`], [`TRAILERS`]; of a HEAD also LENGTH, which is not read.
+    /// [`END`], [`FD`], [`ABORT`], [`MORE`], [`TRAILERS`], [`PLACE`]; of a HEAD also LENGTH, which is not read.
     pub flags: u8,
     /// Number of the request on its stream socket; 0 towards the master.
     pub stream: u32,

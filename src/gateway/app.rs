@@ -139,6 +139,8 @@ pub struct Response {
     refused: bool,
     /// How many interim heads have come.
     interims: u8,
+    /// The head says of a place of the site that it answers.
+    leads: bool,
     /// What FREE has said.
     took: Option<Duration>,
     why: Option<String>,
@@ -155,6 +157,7 @@ impl Response {
             ended: false,
             refused: false,
             interims: 0,
+            leads: false,
             took: None,
             why: None,
         }
@@ -177,6 +180,12 @@ impl Response {
     #[must_use]
     pub(crate) fn took(&self) -> Option<Duration> {
         self.took
+    }
+
+    /// Whether another place of the site is to answer, the one in Location: what a script may say, and nobody else.
+    #[must_use]
+    pub(crate) fn leads(&self) -> bool {
+        self.leads
     }
 
     /// Takes bytes read from the stream.
@@ -242,7 +251,10 @@ impl Response {
             ));
         }
         match (self.stage, frame.header.kind) {
-            (Stage::Head(_), Kind::Head) => Some(self.on_head(&frame.payload)),
+            (Stage::Head(_), Kind::Head) => {
+                self.leads = frame.header.flags & frame::PLACE != 0;
+                Some(self.on_head(&frame.payload))
+            }
             (Stage::Head(_), Kind::End) if frame.header.flags & frame::ABORT != 0 => {
                 self.stage = Stage::Over;
                 Some(Event::Broken(why_none(&frame.payload)))

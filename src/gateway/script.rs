@@ -4,7 +4,7 @@
 mod answer;
 mod lines;
 
-pub(crate) use answer::{Answer, place};
+pub(crate) use answer::Answer;
 pub(crate) use lines::Lines;
 
 use super::params::split_pairs;

@@ -273,6 +273,7 @@ other) printf 'Location: /cgi-bin/it?told\n\nnot sent'; sleep 0.1; echo done >> 
 told) printf 'A: b\n\n%s %s' "$REQUEST_METHOD" "$CONTENT_LENGTH"; cat ;;
 round) printf 'Location: /cgi-bin/it?round\n\n' ;;
 nowhere) printf 'Location: /inside/%%00\n\n' ;;
+said) printf 'Status: 200 OK\nLocation: /cgi-bin/new\n\nsaid' ;;
 created) printf 'Status: 201 Created\nLocation: /cgi-bin/new\n\n' ;;
 length) printf 'Content-Length: 5\n\nhello and more' ;;
 slow) printf 'Content-Type: text/plain\n'; sleep 0.1; printf '\nhel'; sleep 0.1; printf 'lo' ;;
@@ -295,6 +296,7 @@ esac
     let location = |reply: Reply| (reply.status, reply.field("Location").map(str::to_owned));
     assert_eq!(location(ask("away")), (302, Some("http://other.example/x".to_owned())));
     assert_eq!(location(ask("near")), (302, Some("/there".to_owned())), "with a document it is the client's");
+    assert_eq!(location(ask("said")), (200, Some("/cgi-bin/new".to_owned())), "its status is its own");
     assert_eq!(location(ask("created")), (201, Some("/cgi-bin/new".to_owned())));
     assert_eq!((ask("local").text().as_str(), ask("local").status), ("shown", 200));
     // Only who names it in X-Accel-Redirect leads to what is internal, and who has led last counts.

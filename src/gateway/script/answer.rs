@@ -105,7 +105,7 @@ impl Answer {
                 }
                 Some(Event::End) => {
                     if let Some(head) = self.kept.take() {
-                        frame::push(out, Kind::Head, 0, self.number, &head);
+                        frame::push(out, Kind::Head, frame::PLACE, self.number, &head);
                     }
                     frame::push(out, Kind::End, 0, self.number, b"");
                     self.stage = Stage::Over;
@@ -146,20 +146,13 @@ impl Answer {
 }
 
 /// Whether a head is nothing but the path of another place of the site: a local redirect (RFC 3875 §6.2.2). It goes on as a 200
-/// with this field alone, as which nothing else is sent. `text`: what has come.
+/// with this field alone, and the flag that says so. `text`: what has come.
 fn leads(head: &ResponseHead, text: &[u8]) -> bool {
     let is_local = |value: &[u8]| value.starts_with(b"/") && !value.starts_with(b"//");
     let is_alone = head.fields.iter().count() == 1 && head.fields.get("location").is_some_and(is_local);
     let is_status = |line: &[u8]| line.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"status:"));
     let mut lines = text.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
     is_alone && !lines.any(is_status)
-}
-
-/// The place to which a response of a script leads, if it is one that [`leads`].
-#[must_use]
-pub(crate) fn place(head: &ResponseHead) -> Option<&[u8]> {
-    let is_alone = head.status == Status(200) && head.fields.iter().count() == 1;
-    head.fields.get("location").filter(|value| is_alone && value.starts_with(b"/"))
 }
 
 /// What is wrong with what a script has written, in words that name the script's part.
@@ -234,21 +227,17 @@ mod tests {
             ("Location: http://there/\n\n", false),
             ("Location: there\n\n", false),
             ("Status: 302 Found\nLocation: /there\n\n", false),
+            ("Status: 200 OK\nLocation: /there\n\n", false),
             ("Location: /there\nContent-Type: text/plain\n\n", false),
             ("Location: /there\nSet-Cookie: a=b\n\n", false),
         ] {
             let (all, _) = play(Method::Get, text.as_bytes());
-            let (Kind::Head, _, payload) = &all[0] else { panic!("{text}: {all:?}") };
-            assert_eq!(payload.starts_with(b"200 OK\0"), leads, "{text}");
-            assert!(leads || payload.starts_with(b"302 Found\0"), "{text}");
+            let (Kind::Head, flags, payload) = &all[0] else { panic!("{text}: {all:?}") };
+            assert_eq!(*flags, if leads { frame::PLACE } else { 0 }, "{text}");
+            let is_200 = leads || text.starts_with("Status: 200");
+            assert!(payload.starts_with(if is_200 { b"200 OK\0" } else { b"302 Found\0" }), "{text}");
             assert!(!leads || all.len() == 2, "nothing goes with it: {all:?}");
         }
-        let head = |status: u16, location: &str| ResponseHead::new(status).with("Location", location);
-        assert_eq!(place(&head(200, "/there")), Some(&b"/there"[..]));
-        assert_eq!(place(&head(302, "/there")), None);
-        assert_eq!(place(&head(200, "http://there/")), None);
-        assert_eq!(place(&head(200, "/there").with("X", "y")), None);
-        assert_eq!(place(&ResponseHead::new(200)), None);
     }
 
     #[test]

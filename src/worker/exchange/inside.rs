@@ -9,7 +9,6 @@ use super::files::SoFar;
 use super::{Exchange, Served, Step};
 use crate::config::{Config, Handler, Unsent};
 use crate::gateway::accel::{self, Accel, Answerer, Elsewhere};
-use crate::gateway::script;
 use crate::http::fault::Fault;
 use crate::http::target::{self, Form, Target};
 use crate::http::{BodyLength, Fields, Method, RequestHead, ResponseHead};
@@ -160,7 +159,8 @@ impl Exchange {
     /// Where a script leads to that says nothing else (RFC 3875 §6.2.2).
     fn place_of_script(&self, head: &ResponseHead) -> Option<Vec<u8>> {
         let is_script = matches!(self.handler.as_deref(), Some(Handler::Cgi(_)));
-        script::place(head).filter(|_| is_script).map(<[u8]>::to_vec)
+        let leads = is_script && matches!(&self.step, Step::App(run) if run.leads());
+        head.fields.get("location").filter(|_| leads).map(<[u8]>::to_vec)
     }
 
     fn accel(&self, config: &Config) -> Accel {

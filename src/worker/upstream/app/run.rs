@@ -52,6 +52,8 @@ pub(in crate::worker) struct AppRun {
     shown: bool,
     /// There is a head.
     answered: bool,
+    /// It is the local redirect of a script.
+    leads: bool,
     /// The body of the request, while it may be made once more.
     kept: Option<RequestBody>,
     /// The app has said END.
@@ -130,6 +132,7 @@ impl AppRun {
             began: cx.now,
             shown: false,
             answered: false,
+            leads: false,
             kept: None,
             complete: false,
             free: false,
@@ -139,6 +142,11 @@ impl AppRun {
     /// Whether it has not begun, as far as is known here.
     pub(in crate::worker) fn lies_ahead(&self) -> bool {
         !self.runs
+    }
+
+    /// Whether its head says that another place of the site is to answer.
+    pub(in crate::worker) fn leads(&self) -> bool {
+        self.leads
     }
 
     /// Has the body of the request be kept until there is a head.
@@ -267,7 +275,7 @@ impl AppRun {
                 }
                 match event {
                     Event::Head { head, body } => {
-                        self.answered = true;
+                        (self.answered, self.leads) = (true, response.leads());
                         self.kept = None;
                         return Ok(Advance::Head(head, body));
                     }
