@@ -20,6 +20,8 @@ use std::time::Duration;
 const ACQUAINTANCE: Duration = Duration::from_secs(5);
 /// Those of whom it has not said so yet, at a time.
 const STRANGERS: usize = 64;
+/// Streams for one unit of one worker: its own, and one of the worker that was in its row before, whose script has not ended.
+const STREAMS: usize = 2;
 /// What runs when the master dies has so long.
 const LAST_MOMENT: Duration = Duration::from_secs(5);
 /// Without descriptors the listener is looked at so much later again.
@@ -229,6 +231,10 @@ impl Door {
             return;
         }
         self.streams.retain(|(.., socket)| socket.strong_count() > 0);
+        let same = self.streams.iter().filter(|(at, of, _)| (*at, *of) == (row, unit)).count();
+        if same >= STREAMS {
+            return say(&format!("refused: worker {row} has {same} streams for unit {unit} already"));
+        }
         let socket = Arc::new(stranger.connection);
         self.streams.push((row, unit, Arc::downgrade(&socket)));
         match Stream::new(Arc::clone(&self.host), socket, row, unit).spawn() {

@@ -18,7 +18,7 @@ use crate::control::cgi;
 use crate::control::frame::{self, Kind};
 use crate::gateway::script::Around;
 use crate::sys::{exec, fd, inherited, process, signals, title};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -26,7 +26,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What the master calls a host's settings in its environment.
@@ -48,6 +48,8 @@ struct Host {
     /// To the master.
     tell: Mutex<File>,
     units_in_use: Mutex<InUse>,
+    /// A request has ended.
+    has_room: Condvar,
     /// It leaves once nothing runs any more: its first thread is woken to look.
     leaving: AtomicBool,
     wake: OwnedFd,
@@ -56,8 +58,30 @@ struct Host {
 /// Requests that run, and what the master wants to know of them: row of the worker, unit.
 #[derive(Debug, Default)]
 struct InUse {
-    running: BTreeSet<(u16, u16)>,
+    /// How many in each: two for a moment, when a worker has gone and the next one in its row is there.
+    running: BTreeMap<(u16, u16), usize>,
     asked: BTreeSet<(u16, u16)>,
+}
+
+impl InUse {
+    /// Whether another one may begin where there are so many units. The board sees to it, but for a moment, as long as workers
+    /// are what they should be.
+    fn has_room(&self, units: u16) -> bool {
+        self.running.values().sum::<usize>() < usize::from(units)
+    }
+
+    fn begin(&mut self, row: u16, unit: u16) {
+        *self.running.entry((row, unit)).or_default() += 1;
+    }
+
+    /// One of them is over; whether the master has asked for the last one.
+    fn end(&mut self, row: u16, unit: u16) -> bool {
+        let left = self.running.remove(&(row, unit)).map_or(0, |count| count.saturating_sub(1));
+        if left > 0 {
+            self.running.insert((row, unit), left);
+        }
+        left == 0 && self.asked.remove(&(row, unit))
+    }
 }
 
 impl Host {
@@ -65,17 +89,17 @@ impl Host {
         self.units_in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request of that worker runs in that unit from now on.
+    /// A request of that worker runs in that unit from now on, as soon as fewer than all units run one.
     fn begins(&self, row: u16, unit: u16) {
-        self.in_use().running.insert((row, unit));
+        let is_full = |in_use: &mut InUse| !in_use.has_room(self.units);
+        let waited = self.has_room.wait_while(self.in_use(), is_full);
+        waited.unwrap_or_else(PoisonError::into_inner).begin(row, unit);
     }
 
     /// It does no more.
     fn is_over(&self, row: u16, unit: u16) {
-        let mut in_use = self.in_use();
-        in_use.running.remove(&(row, unit));
-        let was_asked = in_use.asked.remove(&(row, unit));
-        drop(in_use);
+        let was_asked = self.in_use().end(row, unit);
+        self.has_room.notify_one();
         if was_asked {
             self.free(row, unit);
         }
@@ -87,7 +111,7 @@ impl Host {
     /// The master wants to know when no request of that worker runs in that unit.
     fn ask(&self, row: u16, unit: u16) {
         let mut in_use = self.in_use();
-        if in_use.running.contains(&(row, unit)) {
+        if in_use.running.contains_key(&(row, unit)) {
             in_use.asked.insert((row, unit));
         } else {
             drop(in_use);
@@ -175,7 +199,29 @@ fn host_of(scripts: cgi::Scripts, tell: File) -> Result<Host, String> {
         null: File::open("/dev/null").map_err(failed)?,
         tell: Mutex::new(tell),
         units_in_use: Mutex::default(),
+        has_room: Condvar::new(),
         leaving: AtomicBool::new(false),
         wake: fd::eventfd().map_err(failed)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_run_than_there_are_units_whoever_asks() {
+        let mut in_use = InUse::default();
+        in_use.begin(0, 0);
+        assert!(in_use.has_room(2));
+        in_use.begin(9, 0);
+        assert!(!in_use.has_room(2), "whatever row it says");
+        assert!(!in_use.end(9, 0));
+        in_use.begin(0, 0);
+        assert!(!in_use.has_room(2), "nor twice in one unit");
+        in_use.asked.insert((0, 0));
+        assert!(!in_use.end(0, 0), "the other one runs");
+        assert!(in_use.end(0, 0), "the master is told now");
+        assert!(in_use.running.is_empty() && in_use.has_room(1));
+    }
 }

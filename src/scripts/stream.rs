@@ -4,6 +4,7 @@
 use super::run::Run;
 use super::{Host, start};
 use crate::control::frame::{self, Frame, Header, Kind, Reader};
+use crate::gateway::app::INLINE;
 use crate::sys::file::{Nature, nature};
 use crate::sys::poll::{Interest, Set};
 use crate::sys::{clock, process, rights, transfer};
@@ -103,7 +104,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The body of a request: a file from its beginning on.
+    /// The body of a request: a file from its beginning on. In frames come no more than [`INLINE`] bytes.
     fn body(&mut self, header: Header) -> Result<Option<OwnedFd>, Gone> {
         if header.flags & frame::FD != 0 {
             let file =
@@ -119,12 +120,15 @@ impl Stream {
         loop {
             let Frame { header, payload } = self.next()?;
             match header.kind {
+                Kind::Body if body.len() + payload.len() > INLINE as usize => return Err(Gone),
                 Kind::Body => body.extend_from_slice(&payload),
                 Kind::End => break,
                 _ => return Err(Gone),
             }
         }
-        process::memory_file(&body).map(Some).map_err(|_| Gone)
+        let mut file = std::fs::File::from(process::sealed_file(&body).map_err(|_| Gone)?);
+        file.rewind().map_err(|_| Gone)?;
+        Ok(Some(file.into()))
     }
 
     /// The next frame, as soon as it has come.
@@ -193,5 +197,56 @@ impl Stream {
             Err(_) => return Err(Gone),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::cgi;
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    /// The body of a request that comes in frames of these lengths.
+    fn body(lengths: &[usize]) -> Result<Vec<u8>, Gone> {
+        let scripts = cgi::Scripts {
+            root: "/".into(),
+            links: cgi::Links::Refuse,
+            interpreters: Vec::new(),
+            timeout: Duration::from_secs(1),
+            pass_authorization: false,
+            units: 1,
+        };
+        let tell = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let host = Arc::new(super::super::host_of(scripts, tell).unwrap());
+        let (mut worker, socket) = UnixStream::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut stream = Stream::new(host, Arc::new(socket.into()), 0, 0);
+        let mut out = Vec::new();
+        lengths.iter().for_each(|length| frame::push(&mut out, Kind::Body, 0, 1, &vec![b'x'; *length]));
+        frame::push(&mut out, Kind::End, 0, 1, b"");
+        // More than a socket may hold at once.
+        let writer = std::thread::spawn(move || drop(worker.write_all(&out)));
+        let header = Header { length: 0, kind: Kind::Request, flags: 0, stream: 1 };
+        let body = stream.body(header).map(|file| {
+            let mut bytes = Vec::new();
+            let mut file = std::fs::File::from(file.unwrap());
+            file.read_to_end(&mut bytes).unwrap();
+            assert!(file.write_all(b"more").is_err(), "a script cannot change it");
+            bytes
+        });
+        drop(stream);
+        writer.join().unwrap();
+        body
+    }
+
+    #[test]
+    fn a_body_in_frames_is_as_long_as_workers_make_it_at_most() {
+        let most = INLINE as usize;
+        assert_eq!(body(&[5]).unwrap(), b"xxxxx");
+        assert_eq!(body(&[most / 2, most / 2]).unwrap().len(), most);
+        assert!(body(&[most / 2, most / 2, 1]).is_err());
+        assert!(body(&[64 * most]).is_err());
     }
 }
