@@ -650,12 +650,30 @@ fn the_host_sleeps_wakes_is_reloaded_and_takes_its_scripts_along() {
 
 #[test]
 fn an_upgrade_and_a_stop_find_scripts_that_run() {
-    let mut server = serving("", &format!("{BEGIN}echo $$ > pid; read line < gate; echo $line"));
+    let holds_on =
+        "test -z \"$QUERY_STRING\" || exec echo quick; echo $$ > pid; read line < gate; echo $line";
+    let mut server = serving("", &format!("{BEGIN}{holds_on}"));
     let gate = server.directory().path().join("scripts/gate");
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
-    let mut connection = Connection::open(server.address).unwrap();
-    connection.send("GET /cgi-bin/it HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    let script = process(&server, "pid");
+    let begin = |server: &Server| {
+        let mut connection = Connection::open(server.address).unwrap();
+        connection.send("GET /cgi-bin/it HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        (connection, process(server, "pid"))
+    };
+    let (mut connection, script) = begin(&server);
+    let before = server.status().generation;
+    server.master.signal(Signal::SIGUSR2);
+    wait_until(SOON, "the new program serves", || {
+        let status = server.status();
+        let is_up = ["running", "asleep"].contains(&status.mode.as_str());
+        holds(status.generation > before && is_up && status.last_upgrade_error.is_none(), &status)
+    });
+    assert!(script.is_alive(), "what runs is not disturbed");
+    assert_eq!(get(server.address, "/cgi-bin/it?quick").text(), "quick\n");
+    std::fs::write(&gate, "upgraded\n").unwrap();
+    assert_eq!(connection.reply("GET").unwrap().text(), "upgraded\n");
+    std::fs::remove_file(server.directory().path().join("scripts/pid")).unwrap();
+    let (mut connection, script) = begin(&server);
     server.master.signal(Signal::SIGTERM);
     server.wait_log("stopping");
     assert!(script.is_alive(), "what runs is finished");
