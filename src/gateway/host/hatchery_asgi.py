@@ -90,6 +90,7 @@ class Asgi(Host):
 
     def serve(self):
         loop = self.loop = new_loop(self.may_use_loop)
+        os.set_blocking(self.hears.fileno(), False)  # an event may tell of what was read since
         asyncio.set_event_loop(loop)
         self.start = starter(loop)
         self.orders = loop.create_future()

@@ -1045,6 +1045,8 @@ class Host:
     def on_master(self):
         try:
             data = read(self.hears.fileno(), 4096)
+        except BlockingIOError:  # it was read meanwhile, by whoever looks what the master has said
+            return
         except OSError:
             data = b""
         if not data:  # the master is dead

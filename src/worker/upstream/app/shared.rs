@@ -61,14 +61,23 @@ struct Kept {
     came: VecDeque<Came>,
     /// What that costs.
     ahead: u64,
-    /// It has given its unit back.
-    is_tunnel: bool,
+    holds: Holds,
     /// Its task has ended.
     is_free: bool,
     /// The master was told of it.
     told: bool,
     /// The loop of its process is hung if it says nothing by then.
     until: Option<Time>,
+}
+
+/// What a request holds of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Unit,
+    /// It has given its unit back, and its process does not leave before its client.
+    Tunnel,
+    /// Nor does that matter any more: the client has left.
+    Nothing,
 }
 
 /// Why nobody takes any more of a request.
@@ -261,7 +270,7 @@ impl Context {
             unit,
             came: VecDeque::new(),
             ahead: 0,
-            is_tunnel: false,
+            holds: Holds::Unit,
             is_free: false,
             told: false,
             until: None,
@@ -334,7 +343,7 @@ impl Context {
     /// A request has run for a while: the master shows it until it is over.
     pub(super) fn show_shared(&mut self, key: Key, stream: u32, since: Time, line: &str) {
         let Some(kept) = self.shared(key).and_then(|shared| shared.streams.get_mut(stream)) else { return };
-        if kept.is_tunnel {
+        if kept.holds != Holds::Unit {
             return;
         }
         kept.told = true;
@@ -345,10 +354,10 @@ impl Context {
     /// A request goes on for long, as WebSockets and event streams do: others can have its unit.
     pub(in crate::worker) fn shared_becomes_tunnel(&mut self, key: Key, stream: u32) {
         let Some(kept) = self.shared(key).and_then(|shared| shared.streams.get_mut(stream)) else { return };
-        if kept.is_tunnel || kept.is_free {
+        if kept.holds != Holds::Unit || kept.is_free {
             return;
         }
-        kept.is_tunnel = true;
+        kept.holds = Holds::Tunnel;
         let (unit, told) = (kept.unit, std::mem::take(&mut kept.told));
         self.apps.shared_tunnels += 1;
         if told {
@@ -366,11 +375,21 @@ impl Context {
         let Some(kept) = shared.streams.get_mut(stream) else { return };
         kept.owner = None;
         kept.came = VecDeque::new();
+        let unit = kept.unit;
+        let was_tunnel = !kept.is_free && kept.holds == Holds::Tunnel;
+        if was_tunnel {
+            kept.holds = Holds::Nothing;
+        }
         if kept.is_free || lost {
             return self.end_shared(key, stream);
         }
         if !ended {
             kept.until = Some(until);
+        }
+        if was_tunnel {
+            self.shared_tunnel_ended(unit);
+        }
+        if !ended {
             if why != Leave::Told {
                 self.put(key, None, |out| shared::cancel(stream, why == Leave::Late, out));
             }
@@ -397,7 +416,7 @@ impl Context {
         let Some(shared) = self.shared(key) else { return };
         let Some(kept) = shared.streams.get_mut(stream) else { return };
         kept.is_free = true;
-        let (unit, is_tunnel, told) = (kept.unit, kept.is_tunnel, std::mem::take(&mut kept.told));
+        let (unit, holds, told) = (kept.unit, kept.holds, std::mem::take(&mut kept.told));
         let is_over = kept.owner.is_none();
         if told {
             self.tell(&ToMaster::Ran { at: named(unit.lease) });
@@ -405,10 +424,10 @@ impl Context {
         if is_over {
             self.end_shared(key, stream);
         }
-        if is_tunnel {
-            self.shared_tunnel_ended(unit);
-        } else {
-            self.free_unit(unit);
+        match holds {
+            Holds::Unit => self.free_unit(unit),
+            Holds::Tunnel => self.shared_tunnel_ended(unit),
+            Holds::Nothing => {}
         }
     }
 
@@ -460,7 +479,7 @@ impl Context {
         let (mut woken, mut over) = (Vec::new(), Vec::new());
         for (stream, kept) in shared.streams.iter_mut() {
             if !kept.is_free {
-                units.push((kept.unit, kept.is_tunnel));
+                units.push((kept.unit, kept.holds));
             }
             kept.is_free = true;
             kept.came.push_back(Came::Lost);
@@ -477,12 +496,12 @@ impl Context {
             queue.shared.retain(|one| one.key != key);
         }
         self.abandon_process(unit);
-        for (unit, is_tunnel) in units {
-            if is_tunnel {
-                self.shared_tunnel_ended(unit);
-            } else {
-                // The unit stays taken until the master has reaped the process, or the host says that its request is over.
-                self.board.abandon(unit.lease);
+        for (unit, holds) in units {
+            match holds {
+                // It stays taken until the master has reaped the process, or the host says that its request is over.
+                Holds::Unit => self.board.abandon(unit.lease),
+                Holds::Tunnel => self.shared_tunnel_ended(unit),
+                Holds::Nothing => {}
             }
         }
         match trouble {
