@@ -1,10 +1,12 @@
 //! ASGI applications: FastAPI (and with it Starlette), Litestar, a chat of Django Channels, and Datasette.
 
 use crate::harness::{
-    Browser, Connection, Server, Setup, apps, get, noise, real_virtualenv, reply_to, sha256,
+    Browser, Connection, SOON, Server, Setup, apps, get, holds, noise, real_virtualenv, reply_to, sha256,
+    wait_until,
 };
 use serde_json::json;
 use std::process::Command;
+use std::thread;
 
 fn start(app: &str) -> Server {
     let setup = Setup::new(&format!(
@@ -16,7 +18,7 @@ fn start(app: &str) -> Server {
         locations: [(path: "/shop", to: App(name: "site", mount: "/shop")), (path: "/", to: App("site"))],
     )],
     apps: {{"site": (
-        {app} chdir: "{{apps}}/real/asgi", home: "{{real_venv}}", processes: 1,
+        {app} chdir: "{{apps}}/real/asgi", home: "{{real_venv}}",
         env: {{
             "PHOTO": "{{dir}}/photo", "CHAT_DATABASE": "{{dir}}/chat.db", "DATABASE": "{{dir}}/eggs.db",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -198,4 +200,23 @@ fn datasette_shows_its_database() {
     assert_eq!(rows[0]["name"], "Ostrich");
     let table = get(server.address, "/eggs/eggs");
     assert!(table.status == 200 && table.text().contains("Ostrich"), "{}", table.text());
+}
+
+/// uvloop is in this virtualenv, and taken.
+#[test]
+fn all_who_wake_an_app_at_once_are_answered() {
+    let server = start("module: \"with_fastapi:app\", processes: (min: 0, max: 1), idle: \"100ms\",");
+    for _ in 0..5 {
+        let ask = || {
+            let address = server.address;
+            thread::spawn(move || get(address, "/number/7").status)
+        };
+        let asking: Vec<_> = (0..20).map(|_| ask()).collect();
+        let statuses: Vec<u16> = asking.into_iter().map(|one| one.join().unwrap()).collect();
+        assert_eq!(statuses, [200; 20]);
+        wait_until(SOON, "it sleeps", || {
+            let pool = server.pool("site");
+            holds(pool.children.is_empty(), &pool)
+        });
+    }
 }
