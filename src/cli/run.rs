@@ -62,7 +62,7 @@ impl Arguments {
 #[group(id = "flags", multiple = true)]
 struct Flags {
     /// Address to listen on: `:8000` (every interface), `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/x.sock`; may be
-    /// given several times [default: :8000]
+    /// given several times [default: :8000; of `dev` 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     http: Vec<String>,
     /// Python module of the app, `config.wsgi`; with `:name` if the callable is not called `application`
