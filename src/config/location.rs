@@ -42,8 +42,17 @@ impl Default for Location {
 const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 
 /// Policies that a location and a site may carry, once they exist.
-pub(crate) const POLICIES_LATER: &[&str] =
-    &["access", "auth", "limit", "headers", "cors", "rewrite", "compress", "cache_responses"];
+#[rustfmt::skip]
+pub(crate) const POLICIES_LATER: &[&str] = &[
+    "access",
+    "auth",
+    "limit",
+    "headers",
+    "cors",
+    "rewrite",
+    "compress",
+    "cache_responses",
+];
 
 impl Section for Location {
     const LATER: &'static [&'static str] = POLICIES_LATER;

@@ -117,7 +117,7 @@ impl Section for Draft {
             given.complain(report, Complaint::new("the site has no locations", ""));
         }
         for location in &mut self.site.locations {
-            location.policies = location.policies.inherit(&self.site.policies);
+            location.policies = std::mem::take(&mut location.policies).inherit(&self.site.policies);
         }
     }
 }

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn each_rule_answers_what_is_its_own() {
         let none = Policies::default();
-        assert_eq!(judged(none, true, BodyLength::Known(u64::MAX), true), Verdict::Continue);
+        assert_eq!(judged(none.clone(), true, BodyLength::Known(u64::MAX), true), Verdict::Continue);
         assert_eq!(judged(none, false, BodyLength::None, false), Verdict::Respond(Answer::Page(421)));
         for body in [BodyLength::None, BodyLength::Known(4), BodyLength::Unknown] {
             assert_eq!(judged(PROBED, true, body, false), Verdict::Continue, "{body:?}");

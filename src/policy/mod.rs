@@ -4,8 +4,9 @@
 
 pub mod chain;
 
-/// What is demanded in a place: a site, or one of its locations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
+/// of its site unless it says otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policies {
     /// Largest request body, 413; `None`: any.
     pub max_body: Option<u64>,
@@ -52,10 +53,10 @@ mod tests {
         let site = Policies { max_body: Some(5), ..Policies::default() };
         assert_eq!(Policies::default().inherit(&site), site);
         let own = Policies { max_body: Some(9), asleep_200: true, internal: true };
-        assert_eq!(own.inherit(&site), own);
+        assert_eq!(own.clone().inherit(&site), own);
         let probed = Policies { asleep_200: true, ..Policies::default() };
-        assert_eq!(probed.inherit(&site), Policies { max_body: Some(5), ..probed });
-        assert_eq!(site.inherit(&own), site, "a probe is of its location alone");
+        assert_eq!(probed.clone().inherit(&site), Policies { max_body: Some(5), ..probed });
+        assert_eq!(site.clone().inherit(&own), site, "a probe is of its location alone");
     }
 
     #[test]
