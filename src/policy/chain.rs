@@ -1,4 +1,5 @@
-//! The rules in their order. The first one that answers is the last one that is asked.
+//! The rules in their order. The first one that answers is the last one that is asked. One that waits is asked again with what
+//! has come of it, and the chain goes on behind it: those before are not asked twice.
 //!
 //! | rule | answers |
 //! |---|---|
@@ -8,11 +9,17 @@
 //! | probe | 200, if the app sleeps and is not to be woken for this |
 
 use super::Policies;
-use crate::http::BodyLength;
 use crate::http::fault::Refusal;
+use crate::http::{BodyLength, RequestHead, ResponseHead};
+use std::net::IpAddr;
 
 /// A request as the rules see it.
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
+    /// Its head; a request without one is asked nothing about it.
+    pub head: Option<&'a RequestHead>,
+    /// Who has sent it, behind trusted proxies; `None`: a peer of a Unix socket that nobody tells of.
+    pub client: Option<IpAddr>,
     /// Its host belongs to a site.
     pub has_site: bool,
     /// An app or upstream has led there: places that are `internal` are for that.
@@ -21,42 +28,78 @@ pub struct Asked<'a> {
     pub body: BodyLength,
     /// Whether an app answers it that sleeps.
     pub is_asleep: &'a dyn Fn() -> bool,
+    /// What has come of what the rule waited for that is asked again; of no meaning for others.
+    pub came: Option<&'a Came>,
 }
 
 /// What a rule, or all of them, say of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing: the next has it.
     Continue,
     /// This is the answer.
     Respond(Answer),
+    /// It cannot say yet: it is to be asked again once this is known.
+    Wait(Wait),
+}
+
+/// What a rule has to know before it can say anything. The exchange finds it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Whether the password of the request is right.
+    Password,
+}
+
+/// What has come of a [`Wait`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// Of a password: whether it is right.
+    Password(bool),
 }
 
 /// The answer of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The error page for this status.
     Page(u16),
+    /// The error page for the status of this head, with its fields.
+    With(Box<ResponseHead>),
     /// The page of the refusal, and nothing more is read of the request, whose fault it is.
     Refuse(Refusal),
     /// 200, with this text.
     Text(&'static str),
 }
 
+/// The rule that is asked next. At first: the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct At(usize);
+
 type Rule = fn(&Policies, &Asked<'_>) -> Verdict;
 
-const RULES: [Rule; 4] = [host, internal, body, probe];
+#[rustfmt::skip]
+const RULES: &[Rule] = &[
+    host,
+    internal,
+    body,
+    probe,
+];
 
-/// What comes of a request where these policies hold.
+/// What comes of a request where these policies hold, from a rule on. Second: the rule to go on from after a [`Verdict::Wait`].
 #[must_use]
-pub fn judge(policies: &Policies, asked: &Asked<'_>) -> Verdict {
-    for rule in RULES {
-        let verdict = rule(policies, asked);
+pub fn judge(policies: &Policies, asked: &Asked<'_>, from: At) -> (Verdict, At) {
+    ask(RULES, policies, asked, from)
+}
+
+fn ask(rules: &[Rule], policies: &Policies, asked: &Asked<'_>, from: At) -> (Verdict, At) {
+    let mut came = asked.came;
+    for (number, rule) in rules.iter().enumerate().skip(from.0) {
+        // What came is for the one that has waited.
+        let verdict = rule(policies, &Asked { came: came.take(), ..*asked });
         if verdict != Verdict::Continue {
-            return verdict;
+            return (verdict, At(number));
         }
     }
-    Verdict::Continue
+    (Verdict::Continue, At(rules.len()))
 }
 
 fn host(_: &Policies, asked: &Asked<'_>) -> Verdict {
@@ -94,8 +137,25 @@ mod tests {
 
     const PROBED: Policies = Policies { max_body: Some(4), asleep_200: true, internal: false };
 
+    /// One that gets past all rules.
+    fn plain<'a>() -> Asked<'a> {
+        Asked {
+            head: None,
+            client: None,
+            has_site: true,
+            may_enter: false,
+            body: BodyLength::None,
+            is_asleep: &|| false,
+            came: None,
+        }
+    }
+
+    fn judge_all(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+        judge(policies, asked, At::default()).0
+    }
+
     fn judged(policies: Policies, has_site: bool, body: BodyLength, asleep: bool) -> Verdict {
-        judge(&policies, &Asked { has_site, may_enter: false, body, is_asleep: &|| asleep })
+        judge_all(&policies, &Asked { has_site, body, is_asleep: &|| asleep, ..plain() })
     }
 
     #[track_caller]
@@ -118,36 +178,51 @@ mod tests {
     #[test]
     fn the_first_that_answers_is_the_last_that_is_asked() {
         assert_eq!(judged(PROBED, false, BodyLength::Known(5), true), Verdict::Respond(Answer::Page(421)));
-        refused(judge(
-            &PROBED,
-            &Asked {
-                has_site: true,
-                may_enter: false,
-                body: BodyLength::Known(5),
-                is_asleep: &|| panic!("asked"),
-            },
-        ));
+        let never = || panic!("asked");
+        refused(judge_all(&PROBED, &Asked { body: BodyLength::Known(5), is_asleep: &never, ..plain() }));
     }
 
     #[test]
     fn an_internal_place_is_nowhere_unless_one_is_led_there_by_who_may() {
         let hidden = Policies { internal: true, ..PROBED };
-        let judged = |may_enter, body| {
-            judge(&hidden, &Asked { has_site: true, may_enter, body, is_asleep: &|| false })
-        };
+        let judged = |may_enter, body| judge_all(&hidden, &Asked { may_enter, body, ..plain() });
         assert_eq!(judged(false, BodyLength::Known(5)), Verdict::Respond(Answer::Page(404)));
         assert_eq!(judged(true, BodyLength::None), Verdict::Continue);
     }
 
     #[test]
     fn whether_an_app_sleeps_is_asked_only_where_it_matters() {
-        let plain = Policies { max_body: Some(4), ..Policies::default() };
-        let asked = Asked {
-            has_site: true,
-            may_enter: false,
-            body: BodyLength::None,
-            is_asleep: &|| panic!("asked"),
+        let plainly = Policies { max_body: Some(4), ..Policies::default() };
+        assert_eq!(
+            judge_all(&plainly, &Asked { is_asleep: &|| panic!("asked"), ..plain() }),
+            Verdict::Continue
+        );
+    }
+
+    #[test]
+    fn one_that_waits_is_asked_again_with_what_came_and_those_before_are_not() {
+        fn once(_: &Policies, asked: &Asked<'_>) -> Verdict {
+            assert!(asked.has_site, "asked twice");
+            Verdict::Continue
+        }
+        fn waits(_: &Policies, asked: &Asked<'_>) -> Verdict {
+            match asked.came {
+                None => Verdict::Wait(Wait::Password),
+                Some(Came::Password(true)) => Verdict::Continue,
+                Some(Came::Password(false)) => Verdict::Respond(Answer::Page(401)),
+            }
+        }
+        const BOTH: &[Rule] = &[once, waits, waits];
+        let judged = |has_site, came: Option<bool>, from| {
+            let came = came.map(Came::Password);
+            ask(BOTH, &Policies::default(), &Asked { has_site, came: came.as_ref(), ..plain() }, from)
         };
-        assert_eq!(judge(&plain, &asked), Verdict::Continue);
+        let (verdict, first) = judged(true, None, At::default());
+        assert_eq!((verdict, first), (Verdict::Wait(Wait::Password), At(1)));
+        assert_eq!(judged(false, Some(false), first), (Verdict::Respond(Answer::Page(401)), At(1)));
+        // What came for one is not for the next.
+        let (verdict, second) = judged(false, Some(true), first);
+        assert_eq!((verdict, second), (Verdict::Wait(Wait::Password), At(2)));
+        assert_eq!(judged(false, Some(true), second).0, Verdict::Continue);
     }
 }

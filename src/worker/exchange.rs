@@ -2,6 +2,7 @@
 //!
 //! | step | waits for | next |
 //! |---|---|---|
+//! | Waiting | what a rule has to know of it | any of the others |
 //! | Reading | a file to be read from disk | Sent |
 //! | Spooling | the rest of the request body | Queued, Proxy |
 //! | Queued | a unit of the app | App, or Sent with 503 |
@@ -23,6 +24,7 @@ mod respond;
 mod secure;
 mod trouble;
 mod tunnel;
+mod waiting;
 mod websocket;
 mod written;
 
@@ -127,6 +129,7 @@ struct Request {
 }
 
 enum Step {
+    Waiting(Box<waiting::Waiting>),
     Reading(Box<Reading>),
     Spooling { whom: Collector, spool: RequestSpool },
     Queued { app: usize, body: RequestBody, until: Time },
@@ -393,7 +396,7 @@ impl Exchange {
     /// Whether more of the request body may be read.
     pub(super) fn wants_body(&self) -> bool {
         match &self.step {
-            Step::Reading(_) => false,
+            Step::Waiting(_) | Step::Reading(_) => false,
             Step::Proxy(run) => run.wants_body(),
             Step::Tunnel(run) => run.wants_client(),
             Step::WebSocket(run) => run.wants_client(),
@@ -418,7 +421,8 @@ impl Exchange {
             Step::Proxy(run) => run.push_body(bytes.into()),
             Step::Tunnel(_) => self.pass_up(bytes, drive),
             Step::WebSocket(run) => run.feed(bytes, drive.cx.now),
-            Step::Reading(_)
+            Step::Waiting(_)
+            | Step::Reading(_)
             | Step::Queued { .. }
             | Step::App(_)
             | Step::Shared(_)
@@ -461,7 +465,8 @@ impl Exchange {
             _ if trailers.is_empty() || self.led.is_some() => {}
             Step::Spooling { spool, .. } => spool.push_trailers(Box::new(trailers)),
             Step::Proxy(run) => run.push_trailers(Box::new(trailers)),
-            Step::Reading(_)
+            Step::Waiting(_)
+            | Step::Reading(_)
             | Step::Queued { .. }
             | Step::App(_)
             | Step::Shared(_)
@@ -527,6 +532,7 @@ impl Exchange {
     /// When it must be looked at although nothing happens.
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.step {
+            Step::Waiting(waiting) => Some(waiting.until),
             Step::Reading(reading) => Some(reading.until),
             Step::Queued { until, .. } => Some(*until),
             Step::App(run) => run.deadline(),
@@ -542,6 +548,7 @@ impl Exchange {
     /// Does what can be done now; whether anything was.
     pub(super) fn advance(&mut self, drive: &mut Drive<'_>) -> bool {
         match &mut self.step {
+            Step::Waiting(_) => self.advance_waiting(drive),
             Step::Reading(_) => self.advance_reading(drive),
             Step::Queued { app, until, .. } => {
                 let (app, until) = (*app, *until);
@@ -671,6 +678,7 @@ impl Exchange {
             Step::Proxy(mut run) => run.cancel(cx),
             Step::Tunnel(run) => run.close(cx),
             Step::WebSocket(run) => run.close(cx),
+            Step::Waiting(waiting) => self.stop_waiting(waiting.what(), drive),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Telling(_) => cx.edits.leave(*owner),
             Step::Spooling { .. } | Step::Sent => {}
@@ -684,7 +692,7 @@ impl Exchange {
     pub(super) fn client_left(&mut self, first: bool, drive: &mut Drive<'_>) -> bool {
         let endless = drive.reply.tally().is_endless();
         self.left = match &self.step {
-            Step::Queued { .. } => first,
+            Step::Queued { .. } | Step::Waiting(_) => first,
             Step::Proxy(run) => !run.has_ended() && (endless || (first && !drive.reply.has_begun())),
             Step::App(run) => endless || (first && run.lies_ahead()),
             // Its task is told, and may be waiting for just that.

@@ -6,13 +6,24 @@ use crate::config::{Fallback, Handler};
 use crate::http::target::Form;
 use crate::http::{BodyLength, ResponseHead};
 use crate::policy::Policies;
-use crate::policy::chain::{self, Answer, Asked, Verdict};
+use crate::policy::chain::{self, Answer, Asked, At, Came, Verdict};
 use crate::worker::drive::Drive;
 use std::rc::Rc;
 
 impl Exchange {
     /// Asks the policies of the place, then its handler.
     pub(super) fn admit(&mut self, body: BodyLength, drive: &mut Drive<'_>) {
+        self.admit_from(At::default(), None, body, drive);
+    }
+
+    /// Asks the policies from a rule on, which gets what came of what it has waited for; then the handler.
+    pub(super) fn admit_from(
+        &mut self,
+        from: At,
+        came: Option<&Came>,
+        body: BodyLength,
+        drive: &mut Drive<'_>,
+    ) {
         let location = self.place(drive.config).map(|(_, location)| location);
         let none = Policies::default();
         let policies = location.map_or(&none, |location| &location.policies);
@@ -20,19 +31,27 @@ impl Exchange {
             Some(Handler::App { app, .. }) => !self.asks_tunnel() && drive.cx.is_asleep(*app),
             _ => false,
         };
-        let has_site = self.request.as_ref().is_some_and(|request| request.site.is_some());
-        let verdict = chain::judge(
-            policies,
-            &Asked { has_site, may_enter: self.may_enter(), body, is_asleep: &is_asleep },
-        );
+        let request = self.request.as_ref();
+        let asked = Asked {
+            head: request.map(|request| &request.head),
+            client: request.and_then(|request| request.origin.client).map(|client| client.to_canonical()),
+            has_site: request.is_some_and(|request| request.site.is_some()),
+            may_enter: self.may_enter(),
+            body,
+            is_asleep: &is_asleep,
+            came,
+        };
+        let (verdict, at) = chain::judge(policies, &asked, from);
         // What was not announced is bounded as it comes, whoever answers.
-        if let Some(most) = policies.max_body.filter(|_| !self.is_led())
+        if let Some(most) = policies.max_body.filter(|_| !self.is_led() && from == At::default())
             && let Err(refusal) = drive.reply.bound_request(most)
         {
             return self.refuse(refusal, drive);
         }
-        if let Verdict::Respond(answer) = verdict {
-            return self.answer_at_once(answer, drive);
+        match verdict {
+            Verdict::Continue => {}
+            Verdict::Respond(answer) => return self.answer_at_once(answer, drive),
+            Verdict::Wait(what) => return self.wait(what, at, body, drive),
         }
         if location.is_none() {
             return self.answer_for_none(drive);
@@ -46,6 +65,7 @@ impl Exchange {
     fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
         match answer {
             Answer::Page(status) => self.answer_page(status, drive),
+            Answer::With(head) => self.answer_page_with(&head, drive),
             Answer::Refuse(refusal) => {
                 drive.reply.ignore_rest(refusal);
                 self.refuse(refusal, drive);
