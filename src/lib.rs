@@ -7,7 +7,7 @@
 //!  L5  main.rs   cli/
 //!  L4  master/ ---- never import each other ---- worker/ ---- helper/ ---- scripts/
 //!  L3  event/ (the only user of mio)          config/
-//!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ balance/ accesslog/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ cache/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
 //!  L0  buf/  slab/  secret.rs  timer/ (pure)   sys/ (syscalls; imported by L3 to L5)
 //! ```
@@ -160,6 +160,7 @@ pub mod http;
 
 pub(crate) mod accesslog;
 pub mod balance;
+pub mod cache;
 pub(crate) mod cron;
 pub mod dispatch;
 pub mod gateway;

@@ -252,18 +252,43 @@ impl RequestHead {
     #[must_use]
     pub(crate) fn led_to(&self, target: &[u8]) -> Self {
         let method: &[u8] = if self.method == Method::Head { b"HEAD" } else { b"GET" };
+        let reads = matches!(self.method, Method::Get | Method::Head);
+        let passes = |name: &[u8]| !OF_BODY.has(name) && (reads || !CONDITIONS.has(name));
+        self.made(method, target, self.fields().filter(|(name, _)| passes(name)))
+    }
+
+    /// The head of a GET for the same, with those of its fields whose names pass, and these.
+    #[must_use]
+    pub(crate) fn as_get<'a>(
+        &'a self,
+        passes: impl Fn(&[u8]) -> bool,
+        added: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Self {
+        self.made(b"GET", self.target(), self.fields().filter(|(name, _)| passes(name)).chain(added))
+    }
+
+    /// The same head without the fields of these names.
+    #[must_use]
+    pub(crate) fn without(&self, is_dropped: impl Fn(&[u8]) -> bool) -> Self {
+        self.made(self.method_bytes(), self.target(), self.fields().filter(|(name, _)| !is_dropped(name)))
+    }
+
+    /// A head of the same version.
+    fn made<'a>(
+        &self,
+        method: &[u8],
+        target: &[u8],
+        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> Self {
         let mut raw = Vec::with_capacity(self.raw.len() + target.len());
         let mut put = |bytes: &[u8]| {
             let start = raw.len() as u32;
             raw.extend_from_slice(bytes);
             Span { start, end: raw.len() as u32 }
         };
-        let (method_span, target) = (put(method), put(target));
-        let reads = matches!(self.method, Method::Get | Method::Head);
-        let passes = |name: &[u8]| !OF_BODY.has(name) && (reads || !CONDITIONS.has(name));
-        let fields = self.fields().filter(|(name, _)| passes(name));
+        let (method, target) = (put(method), put(target));
         let fields = fields.map(|(name, value)| (put(name), put(value))).collect();
-        Self::new(raw, method_span, target, self.version, fields)
+        Self::new(raw, method, target, self.version, fields)
     }
 
     /// How many bytes the head had on the wire.

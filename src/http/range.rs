@@ -19,11 +19,11 @@ pub(crate) enum Ranges {
 
 /// A part of a representation; never empty, never past its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ByteRange {
+pub struct ByteRange {
     /// Position of the first byte.
-    pub(crate) first: u64,
+    pub first: u64,
     /// Position of the last byte, included.
-    pub(crate) last: u64,
+    pub last: u64,
 }
 
 impl ByteRange {
