@@ -16,7 +16,8 @@
 //! | what must go, because of a request that changes something | [`invalidate`] |
 //! | what is the client told about all this | [`status::Note`] |
 //!
-//! What is kept is a [`stored::Head`], as bytes, and a body, of which nothing here knows.
+//! What is kept is a [`stored::Head`], as bytes, and a body, of which nothing here knows. Where it is kept, for all workers, and
+//! how they agree on who fetches: [`store`].
 
 pub mod admit;
 pub mod asked;
@@ -31,6 +32,7 @@ pub mod reuse;
 pub mod serve;
 pub mod settings;
 pub mod status;
+pub mod store;
 pub mod stored;
 pub mod tags;
 mod targeted;
