@@ -134,6 +134,8 @@
 //! |---|---|
 //! | link | a stream socket from a worker to an app process or an upstream server |
 //! | tunnel | what a client and an upstream make of their connections by a 101, or of a stream of HTTP/2 by the 200 to a CONNECT: bytes both ways, unread |
+//! | party | one for whom exchanges run: a client, or the server itself |
+//! | own | of a request: asked by the server itself, on account of another or of nobody |
 //! | run | one request at an app or upstream, from its lease to its release; of a cron job: one start of its command |
 //! | shortage | a lack of descriptors or memory, against which expendable connections are closed |
 //! | spool | a body that is kept, in memory or in a file without a name, until the slower side takes it |

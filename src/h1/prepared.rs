@@ -53,6 +53,17 @@ impl Prepared {
         self.length
     }
 
+    /// Status and fields of what is encoded, but for those that the protocol adds.
+    #[must_use]
+    pub(crate) fn unprepared(&self) -> ResponseHead {
+        let mut head = ResponseHead::new(self.status.0);
+        for (name, value) in self.fields().filter(|(name, _)| !matches!(*name, b"server" | b"content-length"))
+        {
+            head.fields.add(name, value);
+        }
+        head
+    }
+
     /// Names, in lower case, and values of what is encoded.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.places.iter().map(|(name, value)| (name.of(&self.lower), value.of(&self.lower)))

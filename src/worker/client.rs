@@ -9,6 +9,7 @@ mod proxied;
 use super::client_quota::Counted;
 use super::context::{Context, Timer};
 use super::exchange::Peer;
+use super::party::Party;
 use super::reader;
 use super::shortage::Expendable;
 use super::transport::{Came, Transport};
@@ -119,7 +120,7 @@ impl Client {
     /// # Errors
     /// If it cannot be watched; it is closed then.
     pub(super) fn open(
-        clients: &mut Slab<Self>,
+        clients: &mut Slab<Party>,
         fd: OwnedFd,
         address: Option<SocketAddr>,
         listener: u16,
@@ -150,12 +151,14 @@ impl Client {
         let local = proxied::local(&fd, cx);
         let (transport, peer) =
             (Transport::new(fd, scheme), Peer { address, listener, local, session: None });
-        let key = clients.insert_with(|_| Self {
-            wire: Wire { transport, peer, counted, phase: Phase::Open, held: 0, fresh, proxied },
-            http: Http::H1(http),
-            armed: Time::NEVER,
+        let key = clients.insert_with(|_| {
+            Party::Client(Self {
+                wire: Wire { transport, peer, counted, phase: Phase::Open, held: 0, fresh, proxied },
+                http: Http::H1(http),
+                armed: Time::NEVER,
+            })
         });
-        let Some(client) = clients.get_mut(key) else { return Ok(()) };
+        let Some(Party::Client(client)) = clients.get_mut(key) else { return Ok(()) };
         if let Err(error) = client.wire.transport.watch(&cx.poll, Source::Client(key)) {
             clients.remove(key);
             cx.leave(address, counted);

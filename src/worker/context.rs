@@ -13,6 +13,7 @@ use super::https::Https;
 use super::id::{Ids, RequestId};
 use super::load::Meter;
 use super::outbox::Outbox;
+use super::own::Owns;
 use super::owner::Owner;
 use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
@@ -95,6 +96,8 @@ pub(super) struct Context {
     pub(super) links: Links,
     pub(super) apps: Apps,
     pub(super) edits: Edits,
+    /// What the server itself asks.
+    pub(super) owns: Owns,
     pub(super) servers: Servers,
     /// What static locations serve.
     pub(super) files: Files,
@@ -170,75 +173,58 @@ impl Context {
     /// # Errors
     /// For the operator: which static root or descriptor is at fault.
     pub(super) fn new(boot: WorkerBoot) -> Result<Self, String> {
-        let WorkerBoot {
-            config,
-            control,
-            tell,
-            board,
-            roster,
-            upstreams,
-            wake,
-            runtime_dir,
-            master,
-            temp_dir,
-            pipes,
-            app_pools,
-            roots,
-            access_logs,
-            credentials,
-            candidate,
-            ..
-        } = boot;
-        let (mut keyring, challenges) = (Keyring::default(), Challenges::of(&credentials));
-        keyring.renew(&credentials, &config);
+        let (mut keyring, challenges) = (Keyring::default(), Challenges::of(&boot.credentials));
+        keyring.renew(&boot.credentials, &boot.config);
         let (now, wall) = (clock::now(), clock::wall());
-        let (settings, table) = (Rc::new(config.limits.connection.clone()), route_table(&config));
+        let (settings, table) = (Rc::new(boot.config.limits.connection.clone()), route_table(&boot.config));
         Ok(Self {
             settings,
-            http2: Rc::new(http2_settings(&config)),
+            http2: Rc::new(http2_settings(&boot.config)),
             table,
             now,
             wall,
             date: ImfDate::new(wall.seconds),
             poll: Poll::new().map_err(|error| format!("cannot create an epoll instance: {error}"))?,
-            timers: first_timers(&config, now),
+            timers: first_timers(&boot.config, now),
             runnable: VecDeque::new(),
             next: VecDeque::new(),
             links: Links::default(),
-            apps: Apps::new(&config, &app_pools),
+            apps: Apps::new(&boot.config, &boot.app_pools),
             edits: Edits::default(),
-            servers: Servers::new(&config, upstreams, process::open_files_limit()),
-            files: Files::new(&config, &roots, candidate)?,
-            pages: Pages::new(&config),
+            owns: Owns::default(),
+            servers: Servers::new(&boot.config, boot.upstreams, process::open_files_limit()),
+            files: Files::new(&boot.config, &boot.roots, boot.candidate)?,
+            pages: Pages::new(&boot.config),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),
             https: Https::default(),
-            board,
-            roster,
-            row: board.row(),
-            runtime_dir,
-            store: Store::new(config.workers.buffers, temp_dir).with_pipes(pipes),
-            master,
-            wake,
-            control,
-            tell,
+            board: boot.board,
+            roster: boot.roster,
+            row: boot.board.row(),
+            runtime_dir: boot.runtime_dir,
+            store: Store::new(boot.config.workers.buffers, boot.temp_dir).with_pipes(boot.pipes),
+            master: boot.master,
+            wake: boot.wake,
+            control: boot.control,
+            tell: boot.tell,
             outbox: RefCell::default(),
-            meter: (config.workers.processes.min < config.workers.processes.max).then(|| Meter::new(now)),
-            report: Report::new(&config, access_logs),
+            meter: (boot.config.workers.processes.min < boot.config.workers.processes.max)
+                .then(|| Meter::new(now)),
+            report: Report::new(&boot.config, boot.access_logs),
             keyring,
             handshakes: Handshakes::default(),
-            asks_clients: config.sites.iter().any(|site| site.clients().is_some()),
+            asks_clients: boot.config.sites.iter().any(|site| site.clients().is_some()),
             challenges,
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
-            quota: ClientQuota::new(config.limits.connections_per_client),
+            quota: ClientQuota::new(boot.config.limits.connections_per_client),
             throttle: Throttle::default(),
             faults: Faults::default(),
-            beside: Beside::new(config.workers.connections, process::open_files_limit()),
+            beside: Beside::new(boot.config.workers.connections, process::open_files_limit()),
             rooms: Rooms::default(),
             is_short: false,
             leave_by: None,
-            config,
+            config: boot.config,
         })
     }
 
@@ -439,7 +425,9 @@ impl Context {
 
     /// Whether connections are due without waiting for events.
     pub(super) fn has_work(&self) -> bool {
-        !(self.runnable.is_empty() && self.next.is_empty()) || self.handshakes.any_waits()
+        !(self.runnable.is_empty() && self.next.is_empty())
+            || self.handshakes.any_waits()
+            || self.owns.any_asked()
     }
 
     /// Drives a client in this turn or the next.

@@ -19,6 +19,7 @@ mod faults;
 mod files;
 mod inside;
 mod live;
+mod own;
 mod proxied;
 mod respond;
 mod secure;
@@ -48,6 +49,7 @@ use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, loca
 use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
+pub(super) use own::Given;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -95,7 +97,7 @@ pub(super) struct Exchange {
     fault: Option<&'static str>,
     /// It was given up because the client had left.
     left: bool,
-    /// It is between us and the browser of who develops: the access log has nothing of it.
+    /// It is our own, or between us and the browser of who develops: the access log has nothing of it.
     aside: bool,
     /// What is added to the page that answers it.
     script: Option<Box<[u8]>>,

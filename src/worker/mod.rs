@@ -29,7 +29,10 @@ mod https;
 mod id;
 mod load;
 mod outbox;
+#[cfg_attr(not(test), expect(dead_code, reason = "the policies that ask are about to come"))]
+mod own;
 mod owner;
+mod party;
 mod reader;
 mod reply;
 mod report;
@@ -48,7 +51,9 @@ use crate::slab::{Key, Slab};
 use crate::sys::{clock, code, fd, memory};
 use client::{Client, DriveEnd};
 use context::{Context, Timer};
+use own::Own;
 use owner::Owner;
+use party::Party;
 use reader::{Outcome, Whom};
 use std::io;
 use std::os::fd::AsFd;
@@ -84,7 +89,8 @@ pub fn run(boot: WorkerBoot) -> i32 {
 }
 
 struct Worker {
-    clients: Slab<Client>,
+    /// With what the server itself asks.
+    clients: Slab<Party>,
     gate: accept::Gate,
     drain: drain::Mode,
     cx: Context,
@@ -261,8 +267,18 @@ impl Worker {
             self.run_client(key);
         }
         self.run_next();
+        self.begin_own();
         self.cx.call_back();
         self.run_handshakes();
+    }
+
+    /// What exchanges have asked the server for.
+    fn begin_own(&mut self) {
+        while let Some(ask) = self.cx.owns.next() {
+            let cx = &mut self.cx;
+            let key = self.clients.insert_with(|key| Party::Own(Box::new(Own::new(ask, key, cx))));
+            self.run_client(key);
+        }
     }
 
     /// Those who have got what they waited for while others ran; one that has an answer may give its place to the next.
@@ -279,7 +295,7 @@ impl Worker {
 
     /// After all others.
     fn run_handshakes(&mut self) {
-        for key in self.cx.handshakes.turn(|key| self.clients.get(key).is_some_and(Client::waits)) {
+        for key in self.cx.handshakes.turn(|key| self.clients.get(key).is_some_and(Party::waits)) {
             if let Some(client) = self.clients.get_mut(key) {
                 client.take_turn();
                 self.run_client(key);
@@ -309,11 +325,12 @@ impl Worker {
         self.cx.send_ahead();
         let left = self.cx.links.free_closed(&self.cx.poll);
         left.into_iter().for_each(|held| self.cx.tunnel_ended(held));
-        self.cx.board.set_connections(self.clients.len() as u64);
+        let connections = self.clients.len().saturating_sub(self.cx.owns.running()) as u64;
+        self.cx.board.set_connections(connections);
         self.cx.board.set_tunnels(self.cx.links.tunnels() + self.cx.shared_tunnels());
         self.cx.board.set_buffered(self.cx.store.budget.held());
         let wanted = self.drain.accepts();
-        self.gate.settle(wanted, self.clients.len() as u64, &mut self.cx);
+        self.gate.settle(wanted, connections, &mut self.cx);
     }
 
     fn accept(&mut self) {

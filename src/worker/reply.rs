@@ -11,6 +11,7 @@
 
 use super::context::Context;
 use super::id::RequestId;
+use super::own::Sink;
 use crate::buf::Segment;
 use crate::h1::{self, Prepared};
 use crate::h2::{self, StreamId};
@@ -36,6 +37,10 @@ pub(super) enum Door<'a> {
     H2 {
         conn: &'a mut h2::Conn,
         stream: StreamId,
+    },
+    /// Of a request of our own: nowhere.
+    Own {
+        sink: &'a mut Sink,
     },
 }
 
@@ -114,6 +119,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.limit_body(max),
             Door::H2 { conn, stream } => conn.limit_body(*stream, max),
+            Door::Own { .. } => Ok(()),
         }
     }
 
@@ -122,6 +128,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.refuse_early(refusal),
             Door::H2 { conn, stream } => conn.refuse_early(*stream, refusal),
+            Door::Own { .. } => {}
         }
     }
 
@@ -130,6 +137,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.keep_trailers(),
             Door::H2 { conn, stream } => conn.keep_trailers(*stream),
+            Door::Own { .. } => {}
         }
     }
 
@@ -138,6 +146,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.proceed(),
             Door::H2 { conn, stream } => conn.proceed(*stream),
+            Door::Own { .. } => {}
         }
     }
 
@@ -145,7 +154,7 @@ impl<'a> Reply<'a> {
     pub(super) fn last(&mut self) {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.drain(),
-            Door::H2 { .. } => {}
+            Door::H2 { .. } | Door::Own { .. } => {}
         }
     }
 
@@ -154,6 +163,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.interim(head),
             Door::H2 { conn, stream } => conn.interim(*stream, head),
+            Door::Own { .. } => {}
         }
     }
 
@@ -164,6 +174,10 @@ impl<'a> Reply<'a> {
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond(*stream, head, body, common, cx.now),
+            Door::Own { sink } => {
+                sink.begin(head.clone());
+                !head.status.forbids_body()
+            }
         };
         self.begin(head.status, if follows { body } else { BodyLength::None }, 0);
     }
@@ -175,6 +189,7 @@ impl<'a> Reply<'a> {
         let (status, follows) = match &mut self.door {
             Door::H1 { conn, .. } => (head.status, conn.switch(head, common, cx.now)),
             Door::H2 { conn, stream } => (Status(200), conn.switch(*stream, head, common, cx.now)),
+            Door::Own { .. } => (head.status, false),
         };
         if follows {
             self.begin(status, BodyLength::Unknown, 0);
@@ -187,6 +202,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.shut(),
             Door::H2 { conn, stream } => conn.shut(*stream),
+            Door::Own { .. } => {}
         }
     }
 
@@ -194,7 +210,7 @@ impl<'a> Reply<'a> {
     fn begin(&mut self, status: Status, announced: BodyLength, given: u64) {
         let before = match &self.door {
             Door::H1 { conn, written } => written.saturating_add(conn.waiting().len()).saturating_sub(given),
-            Door::H2 { .. } => 0,
+            Door::H2 { .. } | Door::Own { .. } => 0,
         };
         *self.tally = Tally { status: Some(status), announced, given, before, ..*self.tally };
     }
@@ -205,6 +221,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.send(segment),
             Door::H2 { conn, stream } => conn.send(*stream, segment),
+            Door::Own { sink } => sink.take(&segment),
         }
     }
 
@@ -213,6 +230,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.finish_with(&trailers, cx.now),
             Door::H2 { conn, stream } => conn.finish_with(*stream, trailers, cx.now),
+            Door::Own { sink } => sink.finish(),
         }
     }
 
@@ -224,6 +242,14 @@ impl<'a> Reply<'a> {
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond_prepared(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond_prepared(*stream, head, body, common, cx.now),
+            Door::Own { sink } => {
+                sink.begin(head.unprepared());
+                if let Some(body) = body {
+                    sink.take(&body);
+                }
+                sink.finish();
+                !head.status().forbids_body()
+            }
         };
         if follows {
             self.begin(head.status(), BodyLength::Known(head.length()), given);
@@ -237,6 +263,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.break_off(),
             Door::H2 { conn, stream } => conn.break_off(*stream),
+            Door::Own { .. } => {}
         }
     }
 
@@ -245,6 +272,7 @@ impl<'a> Reply<'a> {
         match &self.door {
             Door::H1 { conn, .. } => conn.has_room(),
             Door::H2 { conn, stream } => conn.has_room(*stream),
+            Door::Own { .. } => true,
         }
     }
 
@@ -253,6 +281,7 @@ impl<'a> Reply<'a> {
         match &self.door {
             Door::H1 { conn, .. } => conn.waiting().len(),
             Door::H2 { conn, stream } => conn.waiting_of(*stream).0,
+            Door::Own { .. } => 0,
         }
     }
 
@@ -261,6 +290,7 @@ impl<'a> Reply<'a> {
         match &self.door {
             Door::H1 { conn, .. } => conn.waiting().memory() as u64,
             Door::H2 { conn, stream } => conn.waiting_of(*stream).1,
+            Door::Own { .. } => 0,
         }
     }
 
@@ -272,7 +302,7 @@ impl<'a> Reply<'a> {
     /// Whether other responses of the connection take as much memory as all may.
     pub(super) fn is_crowded(&self) -> bool {
         match &self.door {
-            Door::H1 { .. } => false,
+            Door::H1 { .. } | Door::Own { .. } => false,
             Door::H2 { conn, .. } => conn.is_crowded(),
         }
     }

@@ -1,3 +1,4 @@
+mod own;
 mod tls;
 
 use super::*;
@@ -121,7 +122,8 @@ impl Bench {
     }
 
     fn client(&mut self) -> &mut Client {
-        self.worker.clients.get_mut(self.key).unwrap()
+        let Some(Party::Client(client)) = self.worker.clients.get_mut(self.key) else { panic!("gone") };
+        client
     }
 
     /// Drives the client until there is nothing to do before something happens.

@@ -1,0 +1,275 @@
+//! Requests of the server itself: exchanges without a client, with the same steps, queue and retries as any. A request that has
+//! to know something first asks for one ([`Context::ask_own`]) and is driven again once the answer is there; a response that is
+//! to be fetched anew is asked for by nobody.
+//!
+//! | who | does |
+//! |---|---|
+//! | an exchange | asks, waits, takes the answer or forgets it |
+//! | the worker | gives what was asked for a place among its clients, in the same turn |
+//! | [`Own`] | drives its exchange, to a [`Sink`] instead of a connection |
+
+use super::client::DriveEnd;
+use super::context::{Context, Timer};
+use super::drive::Drive;
+use super::exchange::{Exchange, Given};
+use super::owner::Owner;
+use super::reply::{Door, Reply, Tally};
+use super::stream::{Room, Stream};
+use crate::buf::Segment;
+use crate::http::ResponseHead;
+use crate::slab::Key;
+use crate::timer::{Time, earliest};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+/// Steps of one in a turn.
+const STEPS: usize = 16;
+
+/// The number of its exchange, which is the only one.
+const NUMBER: u32 = 1;
+
+/// A request to be made.
+pub(super) struct Ask {
+    /// Who is driven when it is answered; `None`: nobody waits for it.
+    pub(super) whom: Option<Owner>,
+    /// What is asked, and of whom.
+    pub(super) given: Given,
+    /// Given up by then.
+    pub(super) until: Time,
+    /// So many bytes of the body of the answer are kept for who waits.
+    pub(super) keep: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) head: ResponseHead,
+    /// Its beginning, as far as it was to be kept.
+    pub(super) body: Vec<u8>,
+    /// The response is complete.
+    pub(super) whole: bool,
+}
+
+/// Where the response to a request of our own goes.
+#[derive(Debug, Default)]
+pub(super) struct Sink {
+    head: Option<ResponseHead>,
+    body: Vec<u8>,
+    keep: usize,
+    finished: bool,
+}
+
+impl Sink {
+    pub(super) fn begin(&mut self, head: ResponseHead) {
+        self.head = Some(head);
+    }
+
+    /// Parts of files are not read for it.
+    pub(super) fn take(&mut self, segment: &Segment) {
+        let left = self.keep.saturating_sub(self.body.len());
+        let bytes = segment.as_bytes();
+        self.body.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+    }
+}
+
+/// Those that are asked for, run, and were answered.
+#[derive(Default)]
+pub(super) struct Owns {
+    asked: VecDeque<Ask>,
+    /// For whom, and who does it.
+    waited_for: HashMap<Owner, Option<Key>>,
+    answers: HashMap<Owner, Option<Answer>>,
+    running: usize,
+}
+
+impl Owns {
+    /// How many of the worker's clients are none.
+    pub(super) fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Whether some are to begin.
+    pub(super) fn any_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    pub(super) fn next(&mut self) -> Option<Ask> {
+        self.asked.pop_front()
+    }
+
+    fn begins(&mut self, whom: Option<Owner>, key: Key) {
+        self.running += 1;
+        if let Some(key_of) = whom.and_then(|whom| self.waited_for.get_mut(&whom)) {
+            *key_of = Some(key);
+        }
+    }
+
+    fn wants(&self, whom: Option<Owner>) -> bool {
+        whom.is_none_or(|whom| self.waited_for.contains_key(&whom))
+    }
+}
+
+impl Context {
+    /// Has the server make a request, one at a time for each exchange that waits.
+    pub(super) fn ask_own(&mut self, ask: Ask) {
+        if let Some(whom) = ask.whom {
+            self.owns.answers.remove(&whom);
+            self.owns.waited_for.insert(whom, None);
+        }
+        self.owns.asked.push_back(ask);
+    }
+
+    /// What came of the request that this exchange waits for. Outer `None`: nothing yet; inner: there is no answer, it was given up.
+    pub(super) fn take_own(&mut self, whom: Owner) -> Option<Option<Answer>> {
+        self.owns.answers.remove(&whom)
+    }
+
+    /// Nobody waits any more for what this exchange has asked for.
+    pub(super) fn forget_own(&mut self, whom: Owner) {
+        self.owns.answers.remove(&whom);
+        if let Some(Some(key)) = self.owns.waited_for.remove(&whom) {
+            self.run_soon(key);
+        }
+        self.owns.asked.retain(|ask| ask.whom != Some(whom));
+    }
+
+    fn answer_own(&mut self, whom: Option<Owner>, answer: Option<Answer>) {
+        let Some(whom) = whom else { return };
+        if self.owns.waited_for.remove(&whom).is_some() {
+            self.owns.answers.insert(whom, answer);
+            self.runnable.push_back(whom);
+        }
+    }
+}
+
+/// One that runs.
+pub(super) struct Own {
+    room: Room,
+    whom: Option<Owner>,
+    until: Time,
+    sink: Sink,
+    begin: Option<Given>,
+    is_over: bool,
+    armed: Time,
+}
+
+impl Own {
+    pub(super) fn new(ask: Ask, key: Key, cx: &mut Context) -> Self {
+        let Ask { whom, given, until, keep } = ask;
+        cx.owns.begins(whom, key);
+        let exchange = Exchange::of_our_own(given.peer.clone(), cx);
+        let room = cx.rooms.take(Stream { exchange, tally: Tally::default() });
+        let sink = Sink { keep, ..Sink::default() };
+        Self { room, whom, until, sink, begin: Some(given), is_over: false, armed: Time::NEVER }
+    }
+
+    fn with_exchange<T>(
+        &mut self,
+        key: Key,
+        cx: &mut Context,
+        act: impl FnOnce(&mut Exchange, &mut Drive<'_>) -> T,
+    ) -> Option<T> {
+        let Stream { exchange, tally } = (*self.room).as_mut()?;
+        let config = Rc::clone(&cx.config);
+        let reply = Reply::new(Door::Own { sink: &mut self.sink }, tally, exchange.id());
+        let owner = Owner { client: key, stream: NUMBER };
+        Some(act(exchange, &mut Drive { owner, reply, config: &config, cx }))
+    }
+
+    /// Moves it on until it waits, or is over.
+    pub(super) fn drive(&mut self, key: Key, cx: &mut Context) -> DriveEnd {
+        if self.is_over {
+            return DriveEnd::Closed;
+        }
+        if cx.now >= self.until || !cx.owns.wants(self.whom) {
+            self.give_up(key, cx);
+            return DriveEnd::Closed;
+        }
+        if let Some(given) = self.begin.take() {
+            self.with_exchange(key, cx, |exchange, drive| exchange.begin_own(given, drive));
+        }
+        for _ in 0..STEPS {
+            let moved =
+                self.with_exchange(key, cx, |exchange, drive| !exchange.is_sent() && exchange.advance(drive));
+            if self.is_sent() {
+                self.end(cx);
+                return DriveEnd::Closed;
+            }
+            if moved != Some(true) {
+                return DriveEnd::Idle;
+            }
+        }
+        DriveEnd::Again
+    }
+
+    fn is_sent(&self) -> bool {
+        (*self.room).as_ref().is_none_or(|stream| stream.exchange.is_sent())
+    }
+
+    /// Whoever waits has what came of it.
+    fn end(&mut self, cx: &mut Context) {
+        self.is_over = true;
+        let Sink { head, body, finished, .. } = std::mem::take(&mut self.sink);
+        let answer = head.map(|head| Answer { head, body, whole: finished });
+        cx.answer_own(self.whom, answer);
+    }
+
+    /// Nobody waits for it, or for as long.
+    fn give_up(&mut self, key: Key, cx: &mut Context) {
+        self.is_over = true;
+        self.with_exchange(key, cx, |exchange, drive| {
+            exchange.cancel(drive);
+            if drive.reply.has_begun() {
+                drive.reply.break_off();
+            }
+        });
+        cx.answer_own(self.whom, None);
+    }
+
+    /// What it waited for was read.
+    pub(super) fn note_found(&mut self, number: u32, outcome: super::reader::Outcome) {
+        if let Some(stream) = (*self.room).as_mut().filter(|_| number == NUMBER) {
+            stream.exchange.note_read(outcome);
+        }
+    }
+
+    /// A timer has fired.
+    pub(super) fn disarm(&mut self, now: Time) {
+        if self.armed <= now {
+            self.armed = Time::NEVER;
+        }
+    }
+
+    /// Sets a timer if it has to be looked at before what is armed.
+    pub(super) fn rearm(&mut self, key: Key, cx: &mut Context) {
+        let exchange = (*self.room).as_ref().and_then(|stream| stream.exchange.deadline());
+        let Some(deadline) = earliest(exchange, Some(self.until)) else { return };
+        if deadline < self.armed {
+            self.armed = deadline;
+            cx.timers.insert(deadline, Timer::Client(key));
+        }
+    }
+
+    /// The worker leaves: it has had its time.
+    pub(super) fn cut(&mut self) {
+        self.until = Time::ZERO;
+    }
+
+    /// It is out of the slab.
+    pub(super) fn left(self, cx: &mut Context) {
+        cx.owns.running = cx.owns.running.saturating_sub(1);
+        cx.rooms.give_back(self.room);
+    }
+}
+
+#[cfg(test)]
+impl Owns {
+    /// Whether nothing is left of any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waited_for.is_empty() && self.answers.is_empty() && self.asked.is_empty() && self.running == 0
+    }
+}
