@@ -6,6 +6,8 @@ use super::shape::Shape;
 use super::source::absolute;
 use super::walk::Form;
 use super::written::Written;
+use crate::http::Network;
+use crate::http::network;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,20 +24,6 @@ pub(crate) enum Address {
     Unix(PathBuf),
     /// `systemd:http`: every socket of that name (`FileDescriptorName=`) that is passed at the start. To listen on only.
     Passed(String),
-}
-
-/// A block of IP addresses, `10.0.0.0/8`, or the peers of Unix listeners (`unix:`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// All peers of Unix listeners.
-    Unix,
-    /// `base/bits`.
-    Block {
-        /// First address.
-        base: IpAddr,
-        /// Length of the prefix.
-        bits: u8,
-    },
 }
 
 const EXAMPLES: &str =
@@ -191,53 +179,17 @@ impl Network {
         if bits > most {
             return Err(Complaint::new(format!("`{text}`: at most /{most}"), ""));
         }
-        let first = mask(base, bits);
+        let first = network::first(base, bits);
         if first != base {
             let what = format!("`{text}` has bits below its prefix");
             return Err(Complaint::new(what, format!("did you mean \"{first}/{bits}\"?")));
         }
         Ok(Self::Block { base, bits })
     }
-
-    /// The peer is in it; `None` is the peer of a Unix listener. An IPv4 address mapped into IPv6 counts as IPv4.
-    #[must_use]
-    pub(crate) fn contains(&self, peer: Option<IpAddr>) -> bool {
-        match (self, peer) {
-            (Self::Unix, None) => true,
-            (Self::Block { base, bits }, Some(peer)) => {
-                let peer = peer.to_canonical();
-                peer.is_ipv4() == base.is_ipv4() && mask(peer, *bits) == *base
-            }
-            _ => false,
-        }
-    }
 }
 
 fn is_v6(text: &str) -> bool {
     text.parse::<std::net::Ipv6Addr>().is_ok()
-}
-
-/// The first address of the block that the address is in.
-fn mask(address: IpAddr, bits: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
-            IpAddr::V4((v4.to_bits() & mask).into())
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0);
-            IpAddr::V6((v6.to_bits() & mask).into())
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix => f.write_str("unix:"),
-            Self::Block { base, bits } => write!(f, "{base}/{bits}"),
-        }
-    }
 }
 
 impl Form for Network {

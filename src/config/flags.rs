@@ -3,7 +3,6 @@
 use super::Config;
 use super::address::Address;
 use super::app::App;
-use super::fallback::Fallback;
 use super::files::Files;
 use super::handler::Handler;
 use super::host::{Host, Python, Target, check_threads, interpreter};
@@ -161,7 +160,7 @@ fn at_root(handler: Handler) -> Location {
 }
 
 fn location(matcher: Matcher, handler: Handler) -> Location {
-    Location { matcher, policies: DEFAULT_POLICIES, handler: Rc::new(handler), fallback: Fallback::default() }
+    Location { matcher, policies: DEFAULT_POLICIES, handler: Rc::new(handler), ..Location::default() }
 }
 
 fn any_host(http: &[String], default: &str, locations: Vec<Location>, report: &mut Report<'_>) -> Site {

@@ -1,12 +1,13 @@
 //! `listen: […]` of a site: addresses, and who may use the file of a Unix socket.
 
 use super::Config;
-use super::address::{Address, Network};
+use super::address::Address;
 use super::located::{Given, Node, Report};
 use super::problem::Complaint;
 use super::shape::Shape;
 use super::walk::{Choice, Form, Section, Walk};
 use super::written::Written;
+use crate::http::Network;
 use crate::sys::place::Access;
 use crate::sys::user;
 

@@ -16,8 +16,9 @@ use super::upstream::{self, Upstream};
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
-use super::{Config, Limits, Log, Sandbox, cgi, daemon, env_file};
+use super::{Config, Limits, Log, Sandbox, cgi, condition, daemon, env_file};
 use crate::policy::DefaultSite;
+use crate::policy::condition::Condition;
 use crate::sys::place;
 use nix::errno::Errno;
 use std::collections::HashSet;
@@ -37,6 +38,7 @@ struct Main {
 /// What a file may hold, and all files hold together.
 #[derive(Clone, Default)]
 struct Sections {
+    conditions: Vec<(String, Condition)>,
     sites: Vec<site::Draft>,
     apps: Vec<(String, App)>,
     upstreams: Vec<(String, Upstream)>,
@@ -91,12 +93,14 @@ impl Section for Main {
 impl Section for Sections {
     fn misplaced(key: &str) -> Option<Complaint> {
         walk::keys(&Main::default()).contains(&key).then(|| {
-            let hint = "an included file holds `sites`, `apps`, `upstreams`, `daemons` and `cron`";
+            let hint =
+                "an included file holds `conditions`, `sites`, `apps`, `upstreams`, `daemons` and `cron`";
             Complaint::new(format!("`{key}` belongs into the main file"), hint)
         })
     }
 
     fn walk(&mut self, keys: &mut dyn Walk) {
+        keys.key("conditions", &mut self.conditions);
         keys.key("sites", &mut self.sites);
         keys.key("apps", &mut self.apps);
         keys.key("upstreams", &mut self.upstreams);
@@ -113,6 +117,7 @@ pub(crate) fn written(config: &Config) -> Written {
     };
     let default_site = default.map(|name| At::nowhere(render_host(name)));
     let sections = Sections {
+        conditions: config.conditions.clone(),
         sites: config.sites.iter().map(site::Draft::of).collect(),
         apps: config.written_apps().map(|app| (app.name.clone(), app.clone())).collect(),
         upstreams: config.upstreams.iter().map(|one| (one.name.clone(), one.clone())).collect(),
@@ -330,6 +335,7 @@ fn read_all(tops: &[Node<'_>], origin: &str, report: &mut Report<'_>) -> Option<
     let (top, included) = tops.split_first()?;
     let Main { config, default_site, mut sections } = Main::read(top, report)?;
     for more in included.iter().filter_map(|top| Sections::read(top, report)) {
+        sections.conditions.extend(more.conditions);
         sections.sites.extend(more.sites);
         sections.apps.extend(more.apps);
         sections.upstreams.extend(more.upstreams);
@@ -345,6 +351,7 @@ fn read_all(tops: &[Node<'_>], origin: &str, report: &mut Report<'_>) -> Option<
     let names = std::mem::take(&mut report.names);
     names.warn_unused(Kind::App, "no location, daemon or cron job uses it", report);
     names.warn_unused(Kind::Upstream, "no location uses it", report);
+    names.warn_unused(Kind::Condition, "no location or policy depends on it", report);
     Some(config)
 }
 
@@ -355,7 +362,10 @@ fn assemble(
     default: Option<At<String>>,
     report: &mut Report<'_>,
 ) -> Config {
-    let Sections { sites, mut apps, mut upstreams, mut daemons, cron } = sections;
+    let Sections { mut conditions, sites, mut apps, mut upstreams, mut daemons, cron } = sections;
+    conditions.sort_by(|(one, _), (two, _)| one.cmp(two));
+    condition::check_all(&conditions, report);
+    config.conditions = conditions;
     site::check_all(&sites, report);
     config.sites = sites.into_iter().enumerate().map(|(index, draft)| draft.site(index)).collect();
     config.default_site = default_site(default, &config.sites, report);
@@ -425,6 +435,7 @@ impl Default for Config {
             log: Log::default(),
             limits: Limits::default(),
             default_site: DefaultSite::Refuse,
+            conditions: Vec::new(),
             sites: Vec::new(),
             apps: Vec::new(),
             upstreams: Vec::new(),

@@ -277,6 +277,12 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The values of `(value, …)` without keys.
+    pub(crate) fn parts(&self) -> Vec<Node<'a>> {
+        let Shape::Tuple(parts) = self.shape() else { return Vec::new() };
+        parts.into_iter().map(|raw| self.child(raw, self.key.clone())).collect()
+    }
+
     /// The items of a list, each read in this way. Those that are wrong are reported and left out.
     pub(crate) fn each<T>(&self, report: &mut Report<'_>, read: Reading<T>) -> Option<Vec<T>> {
         match self.items() {

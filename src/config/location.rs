@@ -1,5 +1,6 @@
 //! `locations: […]` of a site: which paths, and what answers them.
 
+use super::condition::{self, no_regex};
 use super::fallback::Fallback;
 use super::handler::{Handler, To};
 use super::located::{Given, Node, Report};
@@ -9,7 +10,8 @@ use super::units::check_path;
 use super::walk::{By, Choice, Form, Section, Walk};
 use super::written::Written;
 use crate::policy::Policies;
-use crate::route::Matcher;
+use crate::policy::condition::When;
+use crate::route::{Guard, Matcher};
 use regex_lite::Regex;
 use std::rc::Rc;
 
@@ -18,6 +20,8 @@ use std::rc::Rc;
 pub(crate) struct Location {
     /// Which paths it takes.
     pub(crate) matcher: Matcher,
+    /// Which requests for them.
+    pub(crate) guard: Guard,
     /// What a request must get past; those of the site are among them.
     pub(crate) policies: Policies,
     /// What answers.
@@ -31,6 +35,7 @@ impl Default for Location {
     fn default() -> Self {
         Self {
             matcher: Matcher::Exact(String::new()),
+            guard: Guard::default(),
             policies: Policies::default(),
             handler: Rc::default(),
             fallback: Fallback::default(),
@@ -73,6 +78,7 @@ impl Section for Location {
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         matcher(&mut self.matcher, keys);
+        guard(&mut self.guard, keys);
         let mut to = To { handler: (*self.handler).clone(), fallback: self.fallback.clone() };
         keys.need("to", "App(\"shop\")", &mut to);
         (self.handler, self.fallback) = (Rc::new(to.handler), to.fallback);
@@ -133,20 +139,42 @@ fn matcher(of: &mut Matcher, keys: &mut dyn Walk) {
     }
 }
 
-/// The locations of a site. Each has a matcher of its own.
+/// The keys that say which requests it takes.
+fn guard(of: &mut Guard, keys: &mut dyn Walk) {
+    keys.key("methods", &mut condition::methods(&mut of.methods));
+    for (name, index) in [("when", &mut of.when), ("unless", &mut of.unless)] {
+        let mut when = index.map(When);
+        keys.key(name, &mut when);
+        *index = when.map(|When(index)| index);
+    }
+}
+
+/// The locations of a site. Of those with one path only the last takes every request.
 pub(crate) fn read_all(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Location>> {
     let locations = node.each(report, |node, report| {
         let place = MATCHERS.into_iter().find_map(|key| node.field(key)).map(|matcher| matcher.place());
         Some((Location::read(node, report)?, place))
     })?;
     for (index, (location, place)) in locations.iter().enumerate() {
-        let same = |(other, _): &&(Location, Option<Place>)| match (&other.matcher, &location.matcher) {
+        let same_path = |other: &Location| match (&other.matcher, &location.matcher) {
             (Matcher::Prefix { path: one, .. }, Matcher::Prefix { path: two, .. }) => one == two,
             (one, two) => one == two,
         };
-        if let (Some((_, Some(first))), Some(place)) = (locations.iter().take(index).find(same), place) {
-            let what = format!("the same path as {}", first.mention());
-            report.add(place, Complaint::new(what, "the first would always win: keep one"));
+        let hides = |(other, _): &&(Location, Option<Place>)| {
+            same_path(other) && (other.guard.is_open() || other.guard == location.guard)
+        };
+        if let (Some((other, Some(first))), Some(place)) = (locations.iter().take(index).find(hides), place) {
+            let complaint = if other.guard == location.guard {
+                let what = format!("the same path as {}", first.mention());
+                Complaint::new(
+                    what,
+                    "the first would always win: keep one, or tell them apart by `methods` or `when`",
+                )
+            } else {
+                let what = format!("{} has the same path and takes every request for it", first.mention());
+                Complaint::new(what, "the first that takes a request has it: put this one before it")
+            };
+            report.add(place, complaint);
         }
     }
     Some(locations.into_iter().map(|(location, _)| location).collect())
@@ -206,12 +234,7 @@ fn path(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
 impl Form for Regex {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         node.parse(report, "a regular expression in quotes", |text| {
-            let complain = |error: regex_lite::Error| {
-                let what = format!("`{text}` is not a regular expression: {error}");
-                let hint = "the syntax is that of Rust's regex-lite: no look-around, no back-references";
-                Complaint::new(what, hint)
-            };
-            Self::new(text).map_err(complain)
+            Self::new(text).map_err(|error| no_regex(text, &error))
         })
     }
 

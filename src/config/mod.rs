@@ -20,6 +20,7 @@ pub(crate) mod certificate_upstreams;
 mod cgi;
 mod changes;
 pub(crate) mod check;
+mod condition;
 mod control;
 pub(crate) mod credentials;
 mod cronjob;
@@ -46,6 +47,7 @@ mod read;
 mod ready;
 mod resolver;
 mod resources;
+mod routes;
 mod sandbox;
 mod sending;
 mod shape;
@@ -65,7 +67,8 @@ mod workers;
 mod write;
 mod written;
 
-pub(crate) use address::{Address, Network};
+pub(crate) use crate::http::Network;
+pub(crate) use address::Address;
 pub use app::{App, Keep, ResponseBuffer};
 pub(crate) use balance::{Common, Stick};
 pub(crate) use cgi::Cgi;
@@ -102,6 +105,7 @@ pub(crate) use workers::{MOST_PROCESSES, MOST_WORKERS};
 pub use write::{from_resolved, to_ron};
 
 use crate::policy::DefaultSite;
+use crate::policy::condition::Condition;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,6 +142,8 @@ pub struct Config {
     pub limits: Limits,
     /// Which site answers a host no site names.
     pub default_site: DefaultSite,
+    /// What locations and policies may depend on, by their names; sorted.
+    pub(crate) conditions: Vec<(String, Condition)>,
     /// In the order of the file.
     pub sites: Vec<Site>,
     /// Sorted by name, and behind them those that `Cgi(…)` of locations makes.

@@ -1,4 +1,4 @@
-//! Names of apps, upstreams and daemons. Those of all files are known before the first value is read, so that a value which
+//! Names of apps, upstreams, daemons and conditions. Those of all files are known before the first value is read, so that a value which
 //! names one is read as its index, wherever in the files the other stands.
 
 use super::address::Address;
@@ -15,11 +15,12 @@ pub(crate) enum Kind {
     App,
     Upstream,
     Daemon,
+    Condition,
 }
 
 /// The names of a configuration: those of each kind, in order.
 #[derive(Default)]
-pub(crate) struct Names([Vec<Name>; 3]);
+pub(crate) struct Names([Vec<Name>; 4]);
 
 struct Name {
     name: At<String>,
@@ -38,6 +39,7 @@ impl Kind {
             Self::App => "app",
             Self::Upstream => "upstream",
             Self::Daemon => "daemon",
+            Self::Condition => "condition",
         }
     }
 }
@@ -46,7 +48,7 @@ impl Names {
     /// Those in these files.
     pub(crate) fn of(files: &[Node<'_>], report: &mut Report<'_>) -> Self {
         let mut names = Self::default();
-        for kind in [Kind::App, Kind::Upstream, Kind::Daemon] {
+        for kind in [Kind::App, Kind::Upstream, Kind::Daemon, Kind::Condition] {
             let mut list: Vec<At<String>> = files.iter().flat_map(|file| read(file, kind, report)).collect();
             list.sort_by(|one, two| one.value.cmp(&two.value));
             for name in list {
@@ -138,7 +140,7 @@ fn read(file: &Node<'_>, kind: Kind, report: &mut Report<'_>) -> Vec<At<String>>
             report.add(&name.place, Complaint::new("a name is one word", "for example \"shop\""));
         }
         let taken = match name.value.as_str() {
-            SERVER if kind != Kind::Upstream => "server itself",
+            SERVER if matches!(kind, Kind::App | Kind::Daemon) => "server itself",
             other if kind == Kind::Daemon && WORKERS.contains(&other) => "event-loop workers",
             _ => continue,
         };
@@ -185,6 +187,7 @@ impl Config {
             Kind::App => self.apps.get(at).map(|app| &app.name),
             Kind::Upstream => self.upstreams.get(at).map(|upstream| &upstream.name),
             Kind::Daemon => self.daemons.get(at).map(|daemon| &daemon.name),
+            Kind::Condition => self.conditions.get(at).map(|(name, _)| name),
         };
         name.map_or("", String::as_str)
     }

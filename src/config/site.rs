@@ -1,6 +1,6 @@
 //! `sites: […]`.
 
-use super::address::{Address, Network};
+use super::address::Address;
 use super::fallback::Fallback;
 use super::handler::Handler;
 use super::listen::Listen;
@@ -12,6 +12,7 @@ use super::source::Source;
 use super::tls::{self, Acme, Clients, Tls};
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
+use crate::http::Network;
 use crate::http::target::ipv6_name;
 use crate::policy::Policies;
 use crate::route::HostPattern;

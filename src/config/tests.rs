@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
+mod conditions;
 mod linear;
 mod mistakes;
 mod reference;

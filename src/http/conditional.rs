@@ -137,6 +137,11 @@ pub(crate) mod tests {
 
     /// A head with these fields.
     pub(crate) fn head(method: &str, fields: &[(&str, &str)]) -> RequestHead {
+        head_for(method, "/", fields)
+    }
+
+    /// The same for a target.
+    pub(crate) fn head_for(method: &str, target: &str, fields: &[(&str, &str)]) -> RequestHead {
         let mut raw = Vec::new();
         let mut put = |text: &str| {
             let start = raw.len() as u32;
@@ -144,7 +149,7 @@ pub(crate) mod tests {
             Span { start, end: raw.len() as u32 }
         };
         let method = put(method);
-        let target = put("/");
+        let target = put(target);
         let fields = fields.iter().map(|(name, value)| (put(name), put(value))).collect();
         RequestHead::new(raw, method, target, Version::Http11, fields)
     }

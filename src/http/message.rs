@@ -44,6 +44,11 @@ impl Method {
     }
 }
 
+/// Whether one of these methods was asked for. HEAD asks for what a GET would be answered with (RFC 9110 §9.3.2).
+pub(crate) fn is_one_of(methods: &[String], asked: &[u8]) -> bool {
+    methods.iter().any(|method| method.as_bytes() == asked || (method == "GET" && asked == b"HEAD"))
+}
+
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are the versions")]

@@ -9,6 +9,7 @@
 //! | probe | 200, if the app sleeps and is not to be woken for this |
 
 use super::Policies;
+use super::condition::Facts;
 use crate::http::fault::Refusal;
 use crate::http::{BodyLength, RequestHead, ResponseHead};
 use std::net::IpAddr;
@@ -20,6 +21,8 @@ pub struct Asked<'a> {
     pub head: Option<&'a RequestHead>,
     /// Who has sent it, behind trusted proxies; `None`: a peer of a Unix socket that nobody tells of.
     pub client: Option<IpAddr>,
+    /// What conditions are asked about; `None`: none holds.
+    pub facts: Option<Facts<'a>>,
     /// Its host belongs to a site.
     pub has_site: bool,
     /// An app or upstream has led there: places that are `internal` are for that.
@@ -142,6 +145,7 @@ mod tests {
         Asked {
             head: None,
             client: None,
+            facts: None,
             has_site: true,
             may_enter: false,
             body: BodyLength::None,

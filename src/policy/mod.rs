@@ -3,6 +3,7 @@
 //! comes of it; the exchange carries that out.
 
 pub mod chain;
+pub mod condition;
 
 /// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
 /// of its site unless it says otherwise.

@@ -2,11 +2,13 @@
 //!
 //! Order of the sites on a listener: an exact name, the longest suffix (`*.shop.example`), the first site without names.
 //! Order of a site's locations, as in nginx: `exact`; the longest prefix, if it says `over_regex`; the first regular
-//! expression in the order of the file; the longest prefix.
+//! expression in the order of the file; the longest prefix. A location whose [`Guard`] does not admit a request is, for that
+//! request, as if it was not there; of equal paths the first in the order of the file that admits it counts.
 
 #[cfg(test)]
 mod tests;
 
+use crate::http::message::is_one_of;
 use regex_lite::Regex;
 use std::borrow::Cow;
 
@@ -48,13 +50,55 @@ impl PartialEq for Matcher {
     }
 }
 
+/// What a location asks of a request besides its path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Guard {
+    /// One of these; none: any.
+    pub(crate) methods: Vec<String>,
+    /// The index of a condition that must hold.
+    pub(crate) when: Option<usize>,
+    /// The index of one that must not.
+    pub(crate) unless: Option<usize>,
+}
+
+/// A request, as guards ask for it.
+pub(crate) trait Asks {
+    fn method(&self) -> &[u8];
+
+    /// Whether the condition at this index holds.
+    fn holds(&self, condition: usize) -> bool;
+}
+
+impl Guard {
+    /// Whether it admits every request.
+    #[must_use]
+    pub(crate) fn is_open(&self) -> bool {
+        self.methods.is_empty() && self.when.is_none() && self.unless.is_none()
+    }
+
+    /// Whether it admits this one.
+    #[must_use]
+    pub(crate) fn admits(&self, request: &impl Asks) -> bool {
+        self.takes_method(request) && self.is_met(request)
+    }
+
+    fn takes_method(&self, request: &impl Asks) -> bool {
+        self.methods.is_empty() || is_one_of(&self.methods, request.method())
+    }
+
+    fn is_met(&self, request: &impl Asks) -> bool {
+        self.when.is_none_or(|when| request.holds(when))
+            && !self.unless.is_some_and(|unless| request.holds(unless))
+    }
+}
+
 /// What a site is for routing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SiteSpec {
     /// Hosts; none: any host.
     pub(crate) names: Vec<HostPattern>,
     /// In the order of the file.
-    pub(crate) locations: Vec<Matcher>,
+    pub(crate) locations: Vec<(Matcher, Guard)>,
 }
 
 /// All sites of a generation. Sites and locations are known by their index in what the table was made from. Looking up
@@ -71,13 +115,20 @@ pub(crate) struct Table {
 #[derive(Debug)]
 struct Site {
     is_nameless: bool,
-    locations: Vec<Matcher>,
-    /// Path and location, sorted.
-    exact: Vec<(String, usize)>,
-    /// Sorted by path.
+    locations: Vec<(Matcher, Guard)>,
+    /// Sorted by path, and by location.
+    exact: Vec<Exact>,
+    /// Sorted by path; of equal ones the first in the order of the file stands last.
     prefixes: Vec<Prefix>,
     /// Location of each regular expression, in the order of the file.
     regexes: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Exact {
+    path: String,
+    location: usize,
+    guarded: bool,
 }
 
 #[derive(Debug)]
@@ -85,7 +136,8 @@ struct Prefix {
     path: String,
     over_regex: bool,
     location: usize,
-    /// The longest other prefix in the list that this path begins with.
+    guarded: bool,
+    /// The longest other prefix in the list that this path begins with; of an equal one the next in the order of the file.
     parent: Option<usize>,
 }
 
@@ -126,18 +178,39 @@ impl Table {
         candidates.iter().copied().find(|site| self.sites.get(*site).is_some_and(|site| site.is_nameless))
     }
 
-    /// The location of `site` that takes `path` (decoded once, normalised).
+    /// The location of `site` that takes `path` (decoded once, normalised) of this request.
     #[must_use]
-    pub(crate) fn location(&self, site: usize, path: &[u8]) -> Option<usize> {
+    pub(crate) fn location(&self, site: usize, path: &[u8], request: &impl Asks) -> Option<usize> {
         let site = self.sites.get(site)?;
-        if let Ok(found) = site.exact.binary_search_by(|(exact, _)| exact.as_bytes().cmp(path)) {
-            return Some(site.exact[found].1);
+        if let Some(found) = site.first_exact(path, request) {
+            return Some(found);
         }
-        let prefix = site.longest_prefix(path);
+        let prefix = site.longest_prefix(path, request);
         if let Some(prefix) = prefix.filter(|prefix| prefix.over_regex) {
             return Some(prefix.location);
         }
-        site.first_regex(path).or(prefix.map(|prefix| prefix.location))
+        site.first_regex(path, request).or(prefix.map(|prefix| prefix.location))
+    }
+
+    /// The methods for which some location of `site` would take the request, if that is all that it lacks.
+    #[must_use]
+    pub(crate) fn methods(&self, site: usize, path: &[u8], request: &impl Asks) -> Vec<&str> {
+        let mut methods: Vec<&str> = Vec::new();
+        let locations = self.sites.get(site).map_or(&[][..], |site| &site.locations);
+        let lacking = locations.iter().filter(|(_, guard)| !guard.methods.is_empty());
+        for (_, guard) in lacking.filter(|(matcher, _)| matcher.takes(path)) {
+            if guard.is_met(request) && !guard.takes_method(request) {
+                let head = guard.methods.iter().any(|method| method == "GET").then_some("HEAD");
+                methods.extend(guard.methods.iter().map(String::as_str).chain(head));
+            }
+        }
+        let mut seen = Vec::new();
+        methods.retain(|method| {
+            let is_new = !seen.contains(method);
+            seen.push(*method);
+            is_new
+        });
+        methods
     }
 
     /// What of `path` follows the prefix of a location that takes it: `/a.css` or `a.css` after `/static` or `/static/`.
@@ -162,7 +235,7 @@ impl Table {
     }
 
     fn matcher(&self, site: usize, location: usize) -> Option<&Matcher> {
-        self.sites.get(site)?.locations.get(location)
+        self.sites.get(site)?.locations.get(location).map(|(matcher, _)| matcher)
     }
 }
 
@@ -173,27 +246,35 @@ fn named(names: &[(String, usize)], name: &[u8], candidates: &[usize]) -> Option
     same.map(|(_, site)| *site).find(|site| candidates.contains(site))
 }
 
+impl Matcher {
+    fn takes(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => exact.as_bytes() == path,
+            Self::Prefix { path: prefix, .. } => is_below(prefix, path),
+            Self::Regex(regex) => regex.is_match(&String::from_utf8_lossy(path)),
+        }
+    }
+}
+
 impl Site {
-    fn new(is_nameless: bool, locations: Vec<Matcher>) -> Self {
+    fn new(is_nameless: bool, locations: Vec<(Matcher, Guard)>) -> Self {
         let (mut exact, mut prefixes, mut regexes) = (Vec::new(), Vec::new(), Vec::new());
-        for (location, matcher) in locations.iter().enumerate() {
+        for (location, (matcher, guard)) in locations.iter().enumerate() {
+            let guarded = !guard.is_open();
             match matcher {
-                Matcher::Exact(path) => exact.push((path.clone(), location)),
-                Matcher::Prefix { path, over_regex } => {
-                    prefixes.push(Prefix {
-                        path: path.clone(),
-                        over_regex: *over_regex,
-                        location,
-                        parent: None,
-                    });
-                }
+                Matcher::Exact(path) => exact.push(Exact { path: path.clone(), location, guarded }),
+                Matcher::Prefix { path, over_regex } => prefixes.push(Prefix {
+                    path: path.clone(),
+                    over_regex: *over_regex,
+                    location,
+                    guarded,
+                    parent: None,
+                }),
                 Matcher::Regex(_) => regexes.push(location),
             }
         }
-        exact.sort_unstable();
-        exact.dedup_by(|next, kept| next.0 == kept.0);
-        prefixes.sort_unstable_by(|one, other| (&one.path, one.location).cmp(&(&other.path, other.location)));
-        prefixes.dedup_by(|next, kept| next.path == kept.path);
+        exact.sort_unstable_by(|one, other| (&one.path, one.location).cmp(&(&other.path, other.location)));
+        prefixes.sort_unstable_by(|one, other| (&one.path, other.location).cmp(&(&other.path, one.location)));
         for index in 0..prefixes.len() {
             // Sorted: the prefixes of a path stand before it, and the nearest one before it is the longest.
             prefixes[index].parent = (0..index)
@@ -203,13 +284,24 @@ impl Site {
         Self { is_nameless, locations, exact, prefixes, regexes }
     }
 
+    fn admits(&self, location: usize, request: &impl Asks) -> bool {
+        self.locations.get(location).is_some_and(|(_, guard)| guard.admits(request))
+    }
+
+    fn first_exact(&self, path: &[u8], request: &impl Asks) -> Option<usize> {
+        let start = self.exact.partition_point(|exact| exact.path.as_bytes() < path);
+        let mut same = self.exact.get(start..)?.iter().take_while(|exact| exact.path.as_bytes() == path);
+        let found = same.find(|exact| !exact.guarded || self.admits(exact.location, request));
+        found.map(|exact| exact.location)
+    }
+
     /// Every prefix of `path` is also one of whatever stands between the two in the order, so that all of them are
     /// ancestors of the last entry that is not greater than `path`: one binary search, then a walk to the parents.
-    fn longest_prefix(&self, path: &[u8]) -> Option<&Prefix> {
+    fn longest_prefix(&self, path: &[u8], request: &impl Asks) -> Option<&Prefix> {
         let after = self.prefixes.partition_point(|prefix| prefix.path.as_bytes() <= path);
         let mut next = after.checked_sub(1);
         while let Some(prefix) = next.and_then(|index| self.prefixes.get(index)) {
-            if prefix.takes(path) {
+            if is_below(&prefix.path, path) && (!prefix.guarded || self.admits(prefix.location, request)) {
                 return Some(prefix);
             }
             next = prefix.parent;
@@ -217,20 +309,23 @@ impl Site {
         None
     }
 
-    fn first_regex(&self, path: &[u8]) -> Option<usize> {
+    fn first_regex(&self, path: &[u8], request: &impl Asks) -> Option<usize> {
         if self.regexes.is_empty() {
             return None;
         }
         let text: Cow<'_, str> = String::from_utf8_lossy(path);
-        let takes = |location: &&usize| matches!(self.locations.get(**location), Some(Matcher::Regex(regex)) if regex.is_match(&text));
+        let takes = |location: &&usize| {
+            self.locations.get(**location).is_some_and(|(matcher, guard)| {
+                let Matcher::Regex(regex) = matcher else { return false };
+                regex.is_match(&text) && (guard.is_open() || guard.admits(request))
+            })
+        };
         self.regexes.iter().find(takes).copied()
     }
 }
 
-impl Prefix {
-    /// On segment boundaries: what follows is nothing or a segment of its own.
-    fn takes(&self, path: &[u8]) -> bool {
-        path.strip_prefix(self.path.as_bytes())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || self.path.ends_with('/'))
-    }
+/// On segment boundaries: what follows is nothing or a segment of its own.
+fn is_below(prefix: &str, path: &[u8]) -> bool {
+    path.strip_prefix(prefix.as_bytes())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || prefix.ends_with('/'))
 }

@@ -19,7 +19,38 @@ fn regex(pattern: &str) -> Matcher {
 }
 
 fn site(locations: &[Matcher]) -> Table {
+    guarded(&locations.iter().map(|matcher| (matcher.clone(), Guard::default())).collect::<Vec<_>>())
+}
+
+fn guarded(locations: &[(Matcher, Guard)]) -> Table {
     Table::new(vec![SiteSpec { names: Vec::new(), locations: locations.to_vec() }])
+}
+
+/// A request with a method, and the conditions that hold for it.
+#[derive(Clone, Copy, Debug)]
+struct Asked(&'static str, &'static [usize]);
+
+impl Asks for Asked {
+    fn method(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    fn holds(&self, condition: usize) -> bool {
+        self.1.contains(&condition)
+    }
+}
+
+/// Where there are no guards, nobody asks for the request.
+struct Nobody;
+
+impl Asks for Nobody {
+    fn method(&self) -> &[u8] {
+        panic!("asked for the method")
+    }
+
+    fn holds(&self, condition: usize) -> bool {
+        panic!("asked for {condition}")
+    }
 }
 
 fn name(text: &str) -> HostPattern {
@@ -61,7 +92,7 @@ fn the_contract_s_example() {
         ("/", 8),
         ("/anything/else", 8),
     ] {
-        assert_eq!(table.location(0, path.as_bytes()), Some(expected), "{path}");
+        assert_eq!(table.location(0, path.as_bytes(), &Nobody), Some(expected), "{path}");
     }
 }
 
@@ -85,7 +116,7 @@ fn prefixes_end_at_segments() {
         ("", None),
         ("*", None),
     ] {
-        assert_eq!(table.location(0, path.as_bytes()), expected, "{path}");
+        assert_eq!(table.location(0, path.as_bytes(), &Nobody), expected, "{path}");
     }
 }
 
@@ -106,28 +137,28 @@ fn regexes_in_order_between_the_two_kinds_of_prefix() {
         ("/static/x.jpg", 4),
         ("/other", 0),
     ] {
-        assert_eq!(table.location(0, path.as_bytes()), Some(expected), "{path}");
+        assert_eq!(table.location(0, path.as_bytes(), &Nobody), Some(expected), "{path}");
     }
     // Only the longest prefix is asked whether it wins over expressions.
     let table = site(&[over("/a/"), prefix("/a/b/"), regex("c$")]);
-    assert_eq!(table.location(0, b"/a/c"), Some(0));
-    assert_eq!(table.location(0, b"/a/b/c"), Some(2));
-    assert_eq!(table.location(0, b"/a/b/d"), Some(1));
+    assert_eq!(table.location(0, b"/a/c", &Nobody), Some(0));
+    assert_eq!(table.location(0, b"/a/b/c", &Nobody), Some(2));
+    assert_eq!(table.location(0, b"/a/b/d", &Nobody), Some(1));
 }
 
 #[test]
 fn a_path_that_is_no_utf8_meets_expressions_too() {
     let table = site(&[regex("^/secret"), prefix("/")]);
-    assert_eq!(table.location(0, b"/secret/\xff"), Some(0));
-    assert_eq!(table.location(0, b"/\xff"), Some(1));
+    assert_eq!(table.location(0, b"/secret/\xff", &Nobody), Some(0));
+    assert_eq!(table.location(0, b"/\xff", &Nobody), Some(1));
 }
 
 #[test]
 fn the_first_of_equal_paths_counts() {
     let table = site(&[prefix("/a"), over("/a"), exact("/b"), exact("/b"), regex("^/a$")]);
-    assert_eq!(table.location(0, b"/b"), Some(2));
-    assert_eq!(table.location(0, b"/a"), Some(4));
-    assert_eq!(table.location(0, b"/a/x"), Some(0));
+    assert_eq!(table.location(0, b"/b", &Nobody), Some(2));
+    assert_eq!(table.location(0, b"/a", &Nobody), Some(4));
+    assert_eq!(table.location(0, b"/a/x", &Nobody), Some(0));
 }
 
 #[test]
@@ -182,7 +213,7 @@ fn what_is_left_of_the_path() {
         assert_eq!(table.rest(0, location, path.as_bytes()), rest.as_bytes(), "{path}");
         assert_eq!(table.file(0, location, path.as_bytes()), file.as_bytes(), "{path}");
     }
-    assert_eq!(table.location(9, b"/"), None);
+    assert_eq!(table.location(9, b"/", &Nobody), None);
 }
 
 /// The rules as one would say them, without any index.
@@ -274,7 +305,7 @@ fn locations_agree_with_the_naive_reading() {
         for _ in 0..30 {
             let path = random.path();
             let expected = naive_location(&locations, &path);
-            assert_eq!(table.location(0, path.as_bytes()), expected, "{path} in {locations:?}");
+            assert_eq!(table.location(0, path.as_bytes(), &Nobody), expected, "{path} in {locations:?}");
             taken += usize::from(expected.is_some());
         }
     }
@@ -308,4 +339,94 @@ fn hosts_agree_with_the_naive_reading() {
             );
         }
     }
+}
+
+fn takes(methods: &[&str], when: Option<usize>, unless: Option<usize>) -> Guard {
+    Guard { methods: methods.iter().map(ToString::to_string).collect(), when, unless }
+}
+
+#[test]
+fn a_location_that_does_not_admit_a_request_is_not_there_for_it() {
+    let open = Guard::default();
+    let table = guarded(&[
+        (prefix("/a/"), takes(&["POST"], None, None)),
+        (prefix("/a/"), takes(&[], Some(7), None)),
+        (prefix("/a/"), open.clone()),
+        (prefix("/"), open.clone()),
+        (exact("/a/x"), takes(&["GET"], Some(7), Some(8))),
+        (over("/a/over/"), takes(&["GET"], None, None)),
+        (regex("\\.php$"), takes(&[], None, Some(8))),
+        (regex("p$"), open),
+    ]);
+    for (asked, path, expected) in [
+        (Asked("POST", &[]), "/a/b", 0),
+        (Asked("POST", &[7]), "/a/b", 0),
+        (Asked("GET", &[7]), "/a/b", 1),
+        (Asked("GET", &[]), "/a/b", 2),
+        (Asked("GET", &[7]), "/a/x", 4),
+        (Asked("HEAD", &[7]), "/a/x", 4),
+        (Asked("GET", &[7, 8]), "/a/x", 1),
+        (Asked("PUT", &[7]), "/a/x", 1),
+        (Asked("GET", &[]), "/a/x", 2),
+        (Asked("GET", &[]), "/a/over/x.php", 5),
+        (Asked("PUT", &[]), "/a/over/x.php", 6),
+        (Asked("PUT", &[8]), "/a/over/x.php", 7),
+        (Asked("GET", &[]), "/b", 3),
+    ] {
+        assert_eq!(table.location(0, path.as_bytes(), &asked), Some(expected), "{asked:?} {path}");
+    }
+}
+
+#[test]
+fn a_request_that_lacks_only_the_method_is_told_which_are_taken() {
+    let table = guarded(&[
+        (prefix("/a/"), takes(&["GET", "POST"], None, None)),
+        (exact("/a/x"), takes(&["DELETE", "GET"], None, None)),
+        (regex("x$"), takes(&["PUT"], Some(7), None)),
+    ]);
+    let methods = |path: &str, asked| table.methods(0, path.as_bytes(), &asked);
+    assert_eq!(methods("/a/b", Asked("PUT", &[])), ["GET", "POST", "HEAD"]);
+    assert_eq!(methods("/a/x", Asked("PATCH", &[])), ["GET", "POST", "HEAD", "DELETE"]);
+    assert_eq!(methods("/x", Asked("GET", &[7])), ["PUT"]);
+    assert!(methods("/x", Asked("GET", &[])).is_empty() && methods("/b", Asked("GET", &[])).is_empty());
+}
+
+#[test]
+fn guarded_locations_agree_with_the_naive_reading_of_those_that_admit() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut taken = 0;
+    for _ in 0..2000 {
+        let locations: Vec<_> = (0..random.below(12))
+            .map(|_| {
+                let matcher = match random.below(5) {
+                    0 => exact(&random.path()),
+                    1 => over(&random.path()),
+                    2 => regex(["a$", "^/b", "\\.", "0/a"][random.below(4)]),
+                    _ => prefix(&random.path()),
+                };
+                let methods: &[&str] = [&[][..], &[], &["GET"], &["POST", "PUT"]][random.below(4)];
+                let index = |choice: usize| (choice < 3).then_some(choice);
+                (matcher, takes(methods, index(random.below(6)), index(random.below(6))))
+            })
+            .collect();
+        let table = guarded(&locations);
+        for _ in 0..30 {
+            let path = random.path();
+            let asked = Asked(
+                ["GET", "HEAD", "POST", "DELETE"][random.below(4)],
+                [&[][..], &[0], &[1, 2], &[0, 1, 2]][random.below(4)],
+            );
+            let there: Vec<_> =
+                (0..locations.len()).filter(|index| locations[*index].1.admits(&asked)).collect();
+            let matchers: Vec<_> = there.iter().map(|index| locations[*index].0.clone()).collect();
+            let expected = naive_location(&matchers, &path).map(|index| there[index]);
+            assert_eq!(
+                table.location(0, path.as_bytes(), &asked),
+                expected,
+                "{asked:?} {path} in {locations:?}"
+            );
+            taken += usize::from(expected.is_some());
+        }
+    }
+    assert!((5_000..50_000).contains(&taken), "{taken}: the generator has gone stale");
 }

@@ -176,7 +176,7 @@ impl Context {
         let (mut keyring, challenges) = (Keyring::default(), Challenges::of(&boot.credentials));
         keyring.renew(&boot.credentials, &boot.config);
         let (now, wall) = (clock::now(), clock::wall());
-        let (settings, table) = (Rc::new(boot.config.limits.connection.clone()), route_table(&boot.config));
+        let (settings, table) = (Rc::new(boot.config.limits.connection.clone()), boot.config.routes());
         Ok(Self {
             settings,
             http2: Rc::new(http2_settings(&boot.config)),
@@ -521,14 +521,6 @@ fn first_timers(config: &Config, now: Time) -> Timers<Timer> {
         timers.insert(now, Timer::Checks);
     }
     timers
-}
-
-fn route_table(config: &Config) -> route::Table {
-    let sites = config.sites.iter().map(|site| route::SiteSpec {
-        names: site.names.clone(),
-        locations: site.locations.iter().map(|location| location.matcher.clone()).collect(),
-    });
-    route::Table::new(sites.collect())
 }
 
 impl ListenerInfo {

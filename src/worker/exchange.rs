@@ -46,6 +46,7 @@ use crate::h1;
 use crate::http::fault::{Fault, Refusal};
 use crate::http::target::{Host, Target};
 use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, readings};
+use crate::policy::condition::{Facts, When};
 use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
@@ -221,8 +222,9 @@ impl Exchange {
         let origin = forwarded::origin(&head, direct, listener.scheme, target.scheme(), named, |address| {
             listener.believes(trusted.unwrap_or_default(), address)
         });
-        let location = site.and_then(|site| cx.table.location(site, target.path()));
-        self.request = Some(Request { head, target, host, origin, site, place: site.zip(location) });
+        let mut request = Request { head, target, host, origin, site, place: None };
+        request.find_place(config, cx);
+        self.request = Some(request);
         self.handler = self.place(config).map(|(_, location)| Rc::clone(&location.handler));
         Ok(())
     }
@@ -284,7 +286,7 @@ impl Exchange {
         let Some(&Proxy { upstream, buffering, trailers, .. }) = self.proxy(drive.config) else {
             return Served::Nothing("no upstream");
         };
-        if self.may_be_misread(drive.cx) {
+        if self.may_be_misread(drive.config, drive.cx) {
             self.refuse(MISREAD, drive);
             return Served::Begun;
         }
@@ -317,11 +319,21 @@ impl Exchange {
     }
 
     /// Whether an upstream, which gets the path as it was written, could read one of another location in it.
-    fn may_be_misread(&self, cx: &Context) -> bool {
+    fn may_be_misread(&self, config: &Config, cx: &Context) -> bool {
         let Some(request) = &self.request else { return false };
         let Some((site, location)) = request.place else { return false };
         let raw = request.target.raw_path(request.head.target());
-        !readings::agree(&request.target, raw, |path| cx.table.location(site, path) == Some(location))
+        let facts = request.facts(config);
+        // Conditions of policies may ask for the path, too.
+        let on_path: Vec<When> = (0..config.conditions.len())
+            .map(When)
+            .filter(|when| when.sees_path(&config.conditions))
+            .collect();
+        !readings::agree(&request.target, raw, |path| {
+            let read = Facts { path, ..facts };
+            cx.table.location(site, path, &read) == Some(location)
+                && on_path.iter().all(|when| when.holds(&read) == when.holds(&facts))
+        })
     }
 
     /// Whether it asks for a tunnel, as only HTTP/2 can in this way (RFC 8441).
@@ -749,6 +761,25 @@ impl Exchange {
 }
 
 impl Request {
+    /// As conditions see it.
+    fn facts<'a>(&'a self, config: &'a Config) -> Facts<'a> {
+        Facts {
+            host: &self.host.name,
+            client: self.origin.client,
+            scheme: self.origin.scheme,
+            conditions: &config.conditions,
+            ..Facts::of(&self.head, &self.target)
+        }
+    }
+
+    /// Looks for the location of its site that takes it.
+    fn find_place(&mut self, config: &Config, cx: &Context) {
+        let location = |site: usize| {
+            cx.table.location(site, self.target.path(), &self.facts(config)).map(|at| (site, at))
+        };
+        self.place = self.site.and_then(location);
+    }
+
     /// Method and target, for the log.
     fn line(&self) -> String {
         let (method, target) = (self.head.method_bytes(), self.head.target());

@@ -61,6 +61,7 @@ mod recycling;
 mod refusals;
 mod reload;
 mod rollback;
+mod routing;
 mod sandbox;
 mod scaling;
 mod scgi;

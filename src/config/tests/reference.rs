@@ -67,7 +67,8 @@ fn keys_of(value: &Written, section: &str, config: &Config, keys: &mut Keys) {
             _ => format!("{section}{{{name}}}"),
         };
         keys_of(value, &key, config, keys);
-        if *close == ')' {
+        // What stands between parentheses without a key is no key.
+        if *close == ')' && !name.is_empty() {
             keys.insert(key, value.render(0, config));
         }
     }
@@ -102,7 +103,8 @@ fn keys_in(node: &Node<'_>, section: &str, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// The same key of any item, `.apps{}.timeout`. The limits of all programs are as those of apps.
+/// The same key of any item, `.apps{}.timeout`. The limits of all programs are as those of apps, and conditions within others as
+/// those that have a name.
 fn of_any(key: &str) -> String {
     let mut any = String::new();
     let mut inside = false;
@@ -110,6 +112,9 @@ fn of_any(key: &str) -> String {
         inside &= !matches!(char, ']' | '}');
         any.extend((!inside).then_some(char));
         inside |= matches!(char, '[' | '{');
+    }
+    if let Some((_, inner)) = any.split_once(".conditions{}.").and_then(|(_, key)| key.split_once("[].")) {
+        return format!(".conditions{{}}.{inner}");
     }
     let programs = [".workers", ".daemons{}", ".cron[]"];
     let limit = any.split_once(".limits.").filter(|(program, _)| programs.contains(program));

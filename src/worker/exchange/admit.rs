@@ -35,6 +35,7 @@ impl Exchange {
         let asked = Asked {
             head: request.map(|request| &request.head),
             client: request.and_then(|request| request.origin.client).map(|client| client.to_canonical()),
+            facts: request.map(|request| request.facts(drive.config)),
             has_site: request.is_some_and(|request| request.site.is_some()),
             may_enter: self.may_enter(),
             body,
@@ -83,7 +84,20 @@ impl Exchange {
             // OPTIONS *: about the server as a whole (RFC 9110 §9.3.7).
             return self.answer_options(drive);
         }
-        self.answer_page(404, drive);
+        let methods = self.methods(drive);
+        if methods.is_empty() {
+            return self.answer_page(404, drive);
+        }
+        self.answer_page_with(&ResponseHead::new(405).with("Allow", methods), drive);
+    }
+
+    /// For which methods there would be a location.
+    fn methods(&self, drive: &Drive<'_>) -> String {
+        let Some((request, site)) = self.request.as_ref().and_then(|request| Some((request, request.site?)))
+        else {
+            return String::new();
+        };
+        drive.cx.table.methods(site, request.target.path(), &request.facts(drive.config)).join(", ")
     }
 
     /// What this server as such can be asked.

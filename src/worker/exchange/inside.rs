@@ -71,9 +71,8 @@ impl Exchange {
         };
         let led_to = request.head.led_to(&raw);
         let before = std::mem::replace(&mut request.head, led_to);
-        request.place =
-            request.site.and_then(|site| Some((site, drive.cx.table.location(site, target.path())?)));
         request.target = target;
+        request.find_place(drive.config, drive.cx);
         self.is_led_by(Led { hops, first: before, kept, may_enter: by == By::Field, sent: None });
         self.handler = self.place(drive.config).map(|(_, location)| Rc::clone(&location.handler));
         self.admit(BodyLength::None, drive);
