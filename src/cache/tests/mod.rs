@@ -3,6 +3,7 @@
 mod cases;
 mod others;
 mod properties;
+mod validation;
 
 use super::admit::{Admitted, Exchange, admit};
 use super::asked::asked;
@@ -18,7 +19,7 @@ use super::vary::Marker;
 use super::{Millis, SECOND, Settings};
 use crate::http::conditional::tests::head;
 use crate::http::date::ImfDate;
-use crate::http::{BodyLength, RequestHead, ResponseHead, Scheme};
+use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, Scheme};
 use crate::timer::Wall;
 use cases::{GROUPS, Row};
 
@@ -78,6 +79,20 @@ fn settings_of(text: &str) -> (Settings, Millis) {
     (settings, delay)
 }
 
+fn stored(said: &str, settings: &str) -> Head {
+    admitted("", said, settings).expect("it is kept").head
+}
+
+/// So many seconds after the response came.
+fn at(after: u64) -> Millis {
+    (RECEIVED as u64 + after) * SECOND
+}
+
+fn values(fields: &Fields, name: &str) -> Vec<String> {
+    let same = fields.iter().filter(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes()));
+    same.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
+}
+
 fn key_of(request: &RequestHead) -> Key {
     let parts = Parts {
         site: "shop.example",
@@ -106,7 +121,7 @@ impl From<String> for Came {
 
 fn admitted(stored_by: &str, said: &str, settings: &str) -> Result<Admitted, super::admit::Refused> {
     let (settings, delay) = settings_of(settings);
-    let received = RECEIVED as u64 * SECOND;
+    let received = at(0);
     let exchange = Exchange {
         request: &request_of(stored_by),
         response: &response_of(said),
@@ -123,7 +138,7 @@ fn play((_, stored_by, said, asked_by, after, _): Row, settings: &str) -> Came {
     // Everything goes through the bytes that are kept.
     let stored = Head::decode(&stored.encode()).expect("it can be read again");
     let (settings, _) = settings_of(settings);
-    let now = (RECEIVED as u64 + after) * SECOND;
+    let now = at(after);
     let request = request_of(asked_by);
     let asked = match asked(&request, BodyLength::None, &settings) {
         Ok(asked) => asked,
@@ -177,11 +192,7 @@ fn complaint(came: &Came, wanted: &str) -> Option<String> {
             None => checks.push(word.to_owned()),
         }
     }
-    let values = |name: &str| -> Vec<String> {
-        let fields = came.head.iter().flat_map(|head| head.fields.iter());
-        let same = fields.filter(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes()));
-        same.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).collect()
-    };
+    let values = |name| came.head.as_ref().map_or_else(Vec::new, |head| values(&head.fields, name));
     for check in &checks {
         let holds = match check.split_at(1) {
             ("+", field) => {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cache::stored::Life;
 use crate::cache::vary;
-use crate::http::{Fields, Status};
+use crate::http::Status;
 
 /// xorshift.
 struct Random(u64);
@@ -108,7 +108,7 @@ fn a_field_that_would_split_the_response_is_not_read() {
 }
 
 fn stored_head() -> Head {
-    admitted("", "200 | Cache-Control: max-age=60", "").expect("it is kept").head
+    stored("200 | Cache-Control: max-age=60", "")
 }
 
 #[test]
