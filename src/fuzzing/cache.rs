@@ -2,7 +2,7 @@
 //! process may have written.
 
 use crate::cache::admit::{self, Exchange};
-use crate::cache::asked::asked;
+use crate::cache::asked::{Asked, asked};
 use crate::cache::fresh::Times;
 use crate::cache::hash::Secret;
 use crate::cache::key::{Key, Parts};
@@ -10,7 +10,7 @@ use crate::cache::settings::{Client, Keyed, Query};
 use crate::cache::status::Note;
 use crate::cache::stored::Head;
 use crate::cache::vary::Marker;
-use crate::cache::{Settings, fetch, invalidate, reuse, serve, update};
+use crate::cache::{Settings, control, fetch, invalidate, reuse, serve, update};
 use crate::http::fields::{is_name, is_value};
 use crate::http::{BodyLength, RequestHead, ResponseHead, Scheme, Span, Version};
 use crate::timer::Wall;
@@ -18,6 +18,8 @@ use crate::timer::Wall;
 /// When everything happens, in seconds.
 const NOW: u64 = 1_790_000_000;
 const SECRET: Secret = Secret([1, 2]);
+/// All that a request can want.
+const WANTS: &[u8] = b"max-age=2147483648, min-fresh=1, max-stale=2147483647, stale-if-error=2147483648";
 
 /// Bytes in which a head is kept, or a marker: what is taken for one can be sent, and is the same when it is kept again.
 pub fn kept(bytes: &[u8]) {
@@ -27,6 +29,12 @@ pub fn kept(bytes: &[u8]) {
         assert_eq!(Head::decode(&head.encode()).as_ref(), Some(&head), "another one when it is kept again");
         let now = head.life.received;
         assert!(!head.life.is_fresh(now) || head.life.ttl(now) >= 0, "fresh, and has been stale");
+        for point in [0, now, head.life.end(), u64::MAX] {
+            let asked = Asked { control: control::Request::parse(std::iter::once(WANTS)), authorized: false };
+            let used = reuse::judge(&asked, &head.life, point);
+            assert!(used != reuse::Use::Fresh || head.life.is_fresh(point), "stale, and taken for fresh");
+            let _either = reuse::on_error(&asked, &head.life, None, point);
+        }
         let plan = serve::plan(&request(b"GET", b"Range: bytes=0-1"), &head, 9, Wall::default());
         can_be_sent(serve::response(head, &plan, 9, &Note::default(), now).fields.iter());
     }
