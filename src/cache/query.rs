@@ -3,15 +3,14 @@
 use super::settings::{Keyed, Query};
 
 /// Writes path or query as it is compared: of two ways to write a byte that needs no encoding, or the digits of one that does
-/// (RFC 3986 §6.2.2), one. Nothing else changes: `/a/../b` and `/b` may be the same to one server and not to another, and `%2E%2E`
-/// may be another thing to it than `..`.
+/// (RFC 3986 §6.2.2), one. Nothing else changes: `/a/../b` and `/b` may be the same to one server and not to another.
 pub(super) fn write_plain(text: &[u8], out: &mut Vec<u8>) {
     let mut left = text;
     while let Some((byte, rest)) = left.split_first() {
         match (byte, rest) {
             (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 let value = digit(*high) << 4 | digit(*low);
-                if needs_none(value) {
+                if is_unreserved(value) {
                     out.push(value);
                 } else {
                     out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
@@ -30,9 +29,8 @@ fn digit(byte: u8) -> u8 {
     char::from(byte).to_digit(16).map_or(0, |digit| digit as u8)
 }
 
-/// Unreserved (RFC 3986 §2.3), and no dot.
-fn needs_none(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~')
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Writes a query, behind a `?` if something of it is left.
@@ -94,7 +92,7 @@ mod tests {
     fn what_makes_no_difference_is_written_one_way() {
         let mut out = Vec::new();
         write_plain(b"/%7euser/%e2%82%AC/%2f%2e%2E/%zz%4/a%", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "/~user/%E2%82%AC/%2F%2E%2E/%zz%4/a%");
+        assert_eq!(String::from_utf8(out).unwrap(), "/~user/%E2%82%AC/%2F../%zz%4/a%");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::upstream::{self, Upstream};
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
-use super::{Config, Limits, Log, Sandbox, cgi, condition, daemon, env_file};
+use super::{CacheSizes, Config, Limits, Log, Sandbox, cgi, condition, daemon, env_file};
 use crate::policy::DefaultSite;
 use crate::policy::condition::Condition;
 use crate::sys::place;
@@ -82,6 +82,7 @@ impl Section for Main {
         keys.key("workers", &mut of.workers);
         keys.key("log", &mut of.log);
         keys.key("limits", &mut of.limits);
+        keys.key("cache", &mut of.cache);
         keys.key("default_site", &mut Or(&mut self.default_site, "Refuse"));
         self.sections.walk(keys);
         // They are found before.
@@ -434,6 +435,7 @@ impl Default for Config {
             workers: Workers::default(),
             log: Log::default(),
             limits: Limits::default(),
+            cache: CacheSizes::default(),
             default_site: DefaultSite::Refuse,
             conditions: Vec::new(),
             sites: Vec::new(),

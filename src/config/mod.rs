@@ -13,6 +13,7 @@ mod address;
 mod app;
 mod balance;
 pub(crate) mod boot;
+mod cache;
 pub(crate) mod certificate;
 pub(crate) mod certificate_files;
 mod certificate_ocsp;
@@ -71,6 +72,7 @@ pub(crate) use crate::http::Network;
 pub(crate) use address::Address;
 pub use app::{App, Keep, ResponseBuffer};
 pub(crate) use balance::{Common, Stick};
+pub(crate) use cache::Cache as CacheSizes;
 pub(crate) use cgi::Cgi;
 pub(crate) use control::Control;
 pub(crate) use cronjob::CronJob;
@@ -140,6 +142,8 @@ pub struct Config {
     pub log: Log,
     /// Limits of HTTP/1.1 and of bodies.
     pub limits: Limits,
+    /// What kept responses may take.
+    pub(crate) cache: CacheSizes,
     /// Which site answers a host no site names.
     pub default_site: DefaultSite,
     /// What locations and policies may depend on, by their names; sorted.

@@ -73,6 +73,7 @@ mod signals;
 mod spawn;
 mod status;
 mod sticky;
+mod store;
 mod surroundings;
 mod template;
 mod touch;
@@ -267,6 +268,8 @@ struct Master {
     shared: Shared,
     /// The file in memory that `shared` is mapped from.
     board_file: Carried,
+    /// What workers share of the response cache.
+    cache: store::Store,
     #[serde(skip)]
     upgrade: Upgrade,
     wake: Rc<[Carried]>,
@@ -345,6 +348,7 @@ impl Master {
         runtime.announce(&start.identity, control.path());
         let (shared, board_file) =
             shared::new().map_err(|error| format!("cannot map shared memory: {error}"))?;
+        let cache = store::Store::new(&current.config.cache, current.account.as_ref())?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
@@ -365,6 +369,7 @@ impl Master {
             inherited,
             shared,
             board_file: board_file.into(),
+            cache,
             upgrade,
             wake,
             requests: 0,

@@ -160,6 +160,7 @@ impl Master {
             slot,
             shared: self.shared,
             board: self.board_file.as_fd(),
+            cache: &self.cache,
             wake: self.wake.clone(),
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
@@ -346,6 +347,7 @@ impl Master {
         let Start { control, identity, .. } = &self.start;
         let same = [
             ("control", self.control.stays(control.as_deref(), config.control.as_ref(), identity)),
+            ("cache", self.cache.is_of(&config.cache)),
             ("pid_file", config.pid_file.as_deref() == self.pid_file.as_ref().map(PidFile::path)),
         ];
         same.iter().filter(|(_, same)| !same).map(|(key, _)| (*key).to_owned()).collect()

@@ -6,6 +6,7 @@ use super::heartbeat::Heartbeat;
 use super::memory::OutOfMemory;
 use super::order::{Order, REASON, Resume};
 use super::saved::{Header, Saved, State, Unread};
+use super::store::Store;
 use super::upgrade::Upgrade;
 use super::{
     Master, Start, adopt_orphans, find_code, logger, master_title, shared, show_title, signals as caught,
@@ -67,6 +68,7 @@ pub fn put_back(reason: &str) {
 struct Prepared {
     saved: Saved<State>,
     shared: Shared,
+    cache: Store,
     signals: Signals,
     alarm: Alarm,
     upgrade: Upgrade,
@@ -74,12 +76,15 @@ struct Prepared {
 
 /// What it has taken over stays open, and no file is removed, until this program says that it is the server.
 fn prepare(state: &[u8]) -> Result<Prepared, String> {
-    let saved = Saved::<State>::read(state)?;
+    let mut saved = Saved::<State>::read(state)?;
     let shared = shared::of(saved.state.board_file.as_fd())?;
     if saved.state.wake.len() != WORKERS {
         return Err("there are events for another number of workers; restart the server instead".to_owned());
     }
+    let current = &saved.state.current;
+    let cache = Store::resume(saved.state.cache.take(), &current.config.cache, current.account.as_ref())?;
     Ok(Prepared {
+        cache,
         upgrade: Upgrade::resume(saved.program.clone(), saved.header.arguments.clone())?,
         signals: caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?,
         alarm: Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?,
@@ -162,7 +167,7 @@ impl Master {
     }
 
     fn take_over(start: Start, prepared: Prepared) -> Self {
-        let Prepared { saved, shared, signals, alarm, upgrade } = prepared;
+        let Prepared { saved, shared, cache, signals, alarm, upgrade } = prepared;
         let Saved { file, identity, state, .. } = saved;
         Self {
             // Where this program would look for them may mean something else by now.
@@ -177,6 +182,7 @@ impl Master {
             inherited: state.inherited,
             shared,
             board_file: state.board_file,
+            cache,
             upgrade,
             wake: state.wake,
             requests: state.requests,

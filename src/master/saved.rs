@@ -136,6 +136,9 @@ pub(super) struct State {
     pub(super) numbers: PoolNumbers,
     pub(super) inherited: Inherited,
     pub(super) board_file: Carried,
+    /// Programs before had none.
+    #[serde(default)]
+    pub(super) cache: Option<super::store::Saved>,
     pub(super) wake: Rc<[Carried]>,
     pub(super) requests: u64,
     #[serde(default)]

@@ -181,7 +181,7 @@ impl Master {
                 if let Err(error) = shared::release(self.shared, worker.row) {
                     log::error!(target: "hatchery", "the words of {name} cannot be cleared: {error}");
                 }
-                self.poke_all(rows);
+                self.poke_all(rows.and(self.cache.worker_left(worker.row, name)));
                 let mut waited = Vec::new();
                 for (id, app) in self.children.apps_mut() {
                     if app.worker_gone(worker.row, now) {

@@ -1,8 +1,10 @@
 //! The fork of a worker, step by step. The order matters: each step says what it must come after.
 
 use super::generation::Generation;
+use super::store::Store;
 use super::{logger, shared};
 use crate::balance::WorkerRoster;
+use crate::cache::store::WorkerStore;
 use crate::config::boot::{Listener, PIPE_SIZE, PIPES, WorkerBoot};
 use crate::config::credentials::Credentials;
 use crate::config::{Config, Sandbox, Upstream};
@@ -38,6 +40,8 @@ pub(super) struct Worker<'a> {
     pub(super) shared: Shared,
     /// The file that the board is mapped from.
     pub(super) board: BorrowedFd<'a>,
+    /// What workers share of the response cache.
+    pub(super) cache: &'a Store,
     /// The eventfd of every row.
     pub(super) wake: Rc<[Carried]>,
     /// Where the sockets of apps are.
@@ -70,6 +74,7 @@ pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
     // 1  What it hears and tells the master by, and its row on the board.
     let (line, theirs) = line()?;
     shared::seat(worker.shared, worker.row);
+    worker.cache.seat(worker.row);
     let master = std::process::id();
     // 2  A fork copies one thread only: it is refused if there are more. Signals are blocked until step 11.
     let child = process::fork(move |alone| match child(worker, theirs, master, &alone) {
@@ -111,10 +116,12 @@ fn child(
     //    descriptor is open, which is closed next, and may be opened again, which the sandbox forbids.
     let shared = shared::confine(worker.shared, worker.board, worker.row);
     let shared = shared.map_err(|error| ("mapping the shared memory", error))?;
+    let cache = worker.cache.confine(worker.row);
+    let cache = cache.map_err(|error| ("mapping the memory of the cache", error))?;
     // 4  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
     process::raise_open_files();
-    let boot = boot(worker, shared, ends, master).map_err(|error| ("copying descriptors", error))?;
+    let boot = boot(worker, shared, cache, ends, master).map_err(|error| ("copying descriptors", error))?;
     alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
     // 5  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
@@ -179,6 +186,9 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
         // The one that the master opened, whatever has its name by now.
         rules.write = vec![Directory::name_of(directory.as_fd(), "")];
     }
+    if let Some(directory) = &boot.cache_files {
+        rules.write.push(Directory::name_of(directory.as_fd(), ""));
+    }
     match sandbox::restrict_files(&rules) {
         Ok(version) => applied.landlock = version,
         Err(error) => degrade("Landlock", error)?,
@@ -194,6 +204,7 @@ fn confine(boot: &WorkerBoot) -> Result<(), (&'static str, io::Error)> {
 fn boot(
     worker: Worker<'_>,
     (board, roster): (WorkerBoard<'static>, WorkerRoster<'static>),
+    cache: WorkerStore<'static>,
     ends: Ends,
     master: u32,
 ) -> io::Result<WorkerBoot> {
@@ -219,6 +230,8 @@ fn boot(
         tell: ends.tell,
         board,
         roster,
+        cache,
+        cache_files: worker.cache.files()?,
         upstreams: worker.generation.upstreams.clone(),
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,
@@ -247,6 +260,7 @@ fn kept(boot: &WorkerBoot) -> Vec<RawFd> {
         .access_logs
         .iter()
         .chain(&boot.temp_dir)
+        .chain(&boot.cache_files)
         .chain([&boot.control, &boot.tell])
         .chain(boot.pipes.iter().flat_map(|(outlet, inlet)| [outlet, inlet]))
         .map(OwnedFd::as_raw_fd);

@@ -2,6 +2,7 @@
 //! sockets on a board of its own, says READY and leaves. The worker never accepts. Nothing of the running server is touched.
 
 use super::saved::{Saved, State, Unread};
+use super::store::Store;
 use super::voice::{Heard, Voice};
 use super::{Master, Start, logger, shared, show_title, signals as caught, spawn, wake};
 use crate::control::exit::Exit;
@@ -50,7 +51,9 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     // Its logs and directory for temporary files are not really there.
     let mut generation = state.current;
     (generation.access_logs, generation.temp_dir) = (Vec::new(), None);
+    let cache = Store::in_memory(&generation.config.cache)?;
     let worker = spawn::Worker {
+        cache: &cache,
         candidate: false,
         generation: &generation,
         credentials: state.keyring.handed(&generation),

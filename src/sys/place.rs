@@ -8,6 +8,8 @@
 
 mod admit;
 mod aside;
+#[allow(dead_code, reason = "the worker has its cache in a moment")]
+mod files;
 mod walk;
 
 #[cfg(test)]
@@ -26,6 +28,8 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub(in crate::sys) use aside::Aside;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use files::Files;
 
 /// Who can change the names in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -128,13 +128,3 @@ fn websocket() {
 fn shared() {
     replay("shared", 6);
 }
-
-#[test]
-fn kept() {
-    replay("kept", 10);
-}
-
-#[test]
-fn caching() {
-    replay("caching", 40);
-}

@@ -62,4 +62,4 @@ pub use layout::{Layout, ROWS, Sizes};
 pub use master::MasterStore;
 pub use object::{Kept, MOST_TAGS, Object};
 pub use view::{Count, Named, View};
-pub use worker::{Fetch, Found, Put, WorkerStore};
+pub use worker::{Fetch, Found, Put, Seen, WorkerStore};

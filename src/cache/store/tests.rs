@@ -62,7 +62,7 @@ fn put(store: &mut WorkerStore<'_>, key: &str, body: &[u8]) -> (Put, Vec<FileNam
 
 pub(super) fn body(store: &mut WorkerStore<'_>, key: &str) -> Option<Vec<u8>> {
     match store.find(&named(key), NOW) {
-        Found::Memory(kept) => Some(kept.body().to_vec()),
+        Found::Memory(kept, _) => Some(kept.body().to_vec()),
         _ => None,
     }
 }
@@ -75,7 +75,7 @@ fn what_one_worker_keeps_another_one_finds() {
     assert_eq!(put(&mut one, "s\nhttp://h/a", b"first"), (Put::Kept, vec![]));
     assert_eq!(put(&mut other, "s\nhttp://h/b", b""), (Put::Kept, vec![]));
     for store in [&mut one, &mut other] {
-        let Found::Memory(kept) = store.find(&named("s\nhttp://h/a"), NOW) else { panic!("a hit") };
+        let Found::Memory(kept, _) = store.find(&named("s\nhttp://h/a"), NOW) else { panic!("a hit") };
         assert_eq!((kept.kind(), kept.head(), kept.body()), (1, &b"head"[..], &b"first"[..]));
         assert_eq!(kept.tags().collect::<Vec<_>>(), [5, 6]);
         assert_eq!(body(store, "s\nhttp://h/b"), Some(vec![]));
@@ -97,7 +97,7 @@ fn keys_whose_hashes_coincide_are_two_keys() {
         assert_eq!(store.put(named, &fetch, &object(&[&text]), NOW).0, Put::Kept);
     }
     for (at, named) in both.iter().enumerate() {
-        let Found::Memory(kept) = store.find(named, NOW) else { panic!("{at} is there") };
+        let Found::Memory(kept, _) = store.find(named, NOW) else { panic!("{at} is there") };
         assert_eq!(kept.body(), [b'0' + at as u8]);
     }
     assert!(matches!(store.find(&Named { hash: 77, text: b"none" }, NOW), Found::Nothing));
@@ -309,4 +309,28 @@ fn what_is_declined_is_known_for_a_while() {
     assert!(matches!(store.find(&named("k"), until), Found::Nothing));
     assert_eq!(put(&mut store, "k", b"after").0, Put::Kept);
     assert_eq!(body(&mut store, "k").unwrap(), b"after");
+}
+
+#[test]
+fn what_was_seen_is_still_there_until_anything_happens_to_it() {
+    let memory = Memory::new(SMALL);
+    let mut store = memory.worker(0);
+    let other = memory.worker(1);
+    let seen = |store: &mut WorkerStore<'_>| {
+        assert_eq!(put(store, "s\nk", b"x").0, Put::Kept);
+        let Found::Memory(_, seen) = store.find(&named("s\nk"), NOW) else { panic!("a hit") };
+        assert!(store.is_still(&seen) && other.is_still(&seen));
+        seen
+    };
+    let first = seen(&mut store);
+    let second = seen(&mut store);
+    assert!(!store.is_still(&first) && store.is_still(&second), "there is a new one");
+    let _ = other.invalidate(named("s\nk").hash);
+    assert!(!store.is_still(&second));
+    let third = seen(&mut store);
+    memory.master().ban(&Ban { url: Url::Is(b"another"), ..Ban::ALL });
+    assert!(!store.is_still(&third), "to be looked for again, and compared with the ban");
+    let fourth = seen(&mut store);
+    (0..20).for_each(|number| assert_eq!(put(&mut store, &format!("{number}"), &[0; 60_000]).0, Put::Kept));
+    assert!(!store.is_still(&fourth), "it leaves with the oldest");
 }

@@ -37,10 +37,18 @@ pub enum Found {
     Nothing,
     /// What is fetched under this key was found not to be storable a moment ago: nobody need wait for another one's fetch.
     Declined,
-    /// An object.
-    Memory(Kept),
+    /// An object, and how the store was when it was found.
+    Memory(Kept, Seen),
     /// A file: open it, read its [`super::Front`], and ask [`View::is_good`].
     Disk(Filed),
+}
+
+/// That an object was found: as long as the store is so, it is still what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    at: usize,
+    entry: Entry,
+    bans: u64,
 }
 
 /// The state of the store when a fetch begins: what it brings is kept only if nothing has invalidated it meanwhile. One of the
@@ -100,7 +108,7 @@ impl<'a> WorkerStore<'a> {
                 Some(last) => {
                     self.view.touch(at, entry);
                     self.keep_alive((at, entry), named, &kept, last);
-                    return Found::Memory(kept);
+                    return Found::Memory(kept, Seen { at, entry: entry.with_used(0), bans: last });
                 }
                 None => {
                     let _ = self.view.remove_entry(at, entry);
@@ -112,6 +120,22 @@ impl<'a> WorkerStore<'a> {
             None if self.view.is_declined(named, now) => Found::Declined,
             None => Found::Nothing,
         }
+    }
+
+    /// Whether what was found is still kept, and need not be looked for again; it is of use then.
+    #[must_use]
+    pub fn is_still(&self, seen: &Seen) -> bool {
+        let entry = Entry(self.view.load(seen.at));
+        let Where::Memory { chunk, lap, .. } = entry.place() else { return false };
+        let is_so = entry.with_used(0) == seen.entry
+            && self.view.last_ban() == seen.bans
+            && self.view.is_there(chunk, lap)
+            // Who looks for it gives it a new place.
+            && !self.view.is_old(chunk);
+        if is_so {
+            self.view.touch(seen.at, entry);
+        }
+        is_so
     }
 
     /// Puts an object that was asked for into a new chunk, if its own is about to begin anew, or it is older than many bans.

@@ -3,6 +3,7 @@ mod tls;
 
 use super::*;
 use crate::balance::WorkerRoster;
+use crate::cache::store::{Sizes, WorkerStore};
 use crate::config;
 use crate::config::boot::WorkerBoot;
 use crate::config::credentials::Credentials;
@@ -81,6 +82,8 @@ impl Bench {
             tell,
             board,
             roster: WorkerRoster::new(&[], 0, &[], &[]),
+            cache: WorkerStore::new(Sizes { memory: 0, disk: 0 }, &[], 0, &[], &[]),
+            cache_files: None,
             upstreams: Vec::new(),
             wake: Rc::from([fd::eventfd().unwrap().into()]),
             runtime_dir: directory.clone(),
