@@ -5,10 +5,12 @@
 //! accepted, written again and read again, is the same; what goes to an upstream or an app is one request, framed as
 //! it was received.
 
+mod cache;
 mod frames;
 mod shared;
 mod websocket;
 
+pub use cache::{caching, kept};
 pub use frames::frames;
 pub use shared::shared;
 pub use websocket::websocket;
@@ -34,7 +36,7 @@ use std::rc::Rc;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 17] = [
     ("head", head),
     ("packet", packet),
     ("chunked", chunked),
@@ -50,6 +52,8 @@ pub const TARGETS: [Target; 15] = [
     ("back", back),
     ("websocket", websocket),
     ("shared", shared),
+    ("kept", kept),
+    ("caching", caching),
 ];
 
 /// Longer inputs say nothing more, and what is tried byte by byte becomes slow.

@@ -128,6 +128,18 @@
 //! | rest, trial | of a server that was given up: it takes nothing; one request shows if it is back |
 //! | check | a request of our own by which a server shows that it is well |
 //!
+//! Of the response cache (`cache`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | key | the name of a response that is kept: what of a request it depends on, as text; and its hash |
+//! | marker | what is kept under the key of a URL whose responses depend on more: the names of these fields |
+//! | variant | of several responses to one URL, the one that a request selects by them |
+//! | to admit | of a response: to find that it may be kept |
+//! | life | of a response that is kept: how old it is, how long it is good, and for what |
+//! | stale, fresh | of a response: its time is over, or not |
+//! | to freshen | to find by a 304 that what is kept is still right |
+//!
 //! Of connections and files (`worker`, `sys`):
 //!
 //! | word | meaning |

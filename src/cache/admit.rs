@@ -57,6 +57,13 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Whether this is so for what the request was, so that it tells nothing of responses to others for the same: whoever sends
+    /// such a request must not keep others from being answered by the cache.
+    #[must_use]
+    pub fn is_of_request(self) -> bool {
+        matches!(self, Self::Method | Self::RequestNoStore | Self::Authorization)
+    }
+
     /// As it stands in `Cache-Status`.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -193,10 +200,10 @@ fn is_of_use(head: &Head, lifetime: Lifetime, control: &control::Response) -> Re
 
 /// Whether a field is kept, as far as its name tells.
 pub(super) fn is_kept(name: &[u8], settings: &Settings) -> bool {
-    !NEVER.has(name)
-        && !(settings.tags && tags::FIELDS.has(name))
-        && !name.get(..ORDERS.len()).is_some_and(|start| start.eq_ignore_ascii_case(ORDERS))
-        && !settings.omit.iter().any(|omitted| name.eq_ignore_ascii_case(omitted.as_bytes()))
+    let is_order = || name.get(..ORDERS.len()).is_some_and(|start| start.eq_ignore_ascii_case(ORDERS));
+    let is_omitted = || settings.omit.iter().any(|omitted| name.eq_ignore_ascii_case(omitted.as_bytes()));
+    let is_for_us = settings.tags && tags::FIELDS.has(name) || settings.accel && is_order();
+    !(NEVER.has(name) || is_for_us || is_omitted())
 }
 
 /// The fields that the response names in lists of `no-cache` and `private`, or in `Connection`: they are for this client alone,

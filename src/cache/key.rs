@@ -17,7 +17,7 @@ const LONGEST: usize = 16 * 1024;
 /// The name of a response, or of a marker that says on what more its name depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    text: Box<[u8]>,
+    text: Vec<u8>,
     hash: u128,
 }
 
@@ -68,7 +68,7 @@ impl Key {
 
     fn of_text(text: Vec<u8>, secret: Secret) -> Option<Self> {
         let hash = secret.hash(&text);
-        (text.len() <= LONGEST).then(|| Self { text: text.into(), hash })
+        (text.len() <= LONGEST).then_some(Self { text, hash })
     }
 
     /// What it is: two keys of one text are the same, and of one hash alone they are not.

@@ -3,14 +3,15 @@
 use super::settings::{Keyed, Query};
 
 /// Writes path or query as it is compared: of two ways to write a byte that needs no encoding, or the digits of one that does
-/// (RFC 3986 §6.2.2), one. Nothing else changes: `/a/../b` and `/b` may be the same to one server and not to another.
+/// (RFC 3986 §6.2.2), one. Nothing else changes: `/a/../b` and `/b` may be the same to one server and not to another, and `%2E%2E`
+/// may be another thing to it than `..`.
 pub(super) fn write_plain(text: &[u8], out: &mut Vec<u8>) {
     let mut left = text;
     while let Some((byte, rest)) = left.split_first() {
         match (byte, rest) {
             (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 let value = digit(*high) << 4 | digit(*low);
-                if is_unreserved(value) {
+                if needs_none(value) {
                     out.push(value);
                 } else {
                     out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]);
@@ -29,8 +30,9 @@ fn digit(byte: u8) -> u8 {
     char::from(byte).to_digit(16).map_or(0, |digit| digit as u8)
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+/// Unreserved (RFC 3986 §2.3), and no dot.
+fn needs_none(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~')
 }
 
 /// Writes a query, behind a `?` if something of it is left.
@@ -92,7 +94,7 @@ mod tests {
     fn what_makes_no_difference_is_written_one_way() {
         let mut out = Vec::new();
         write_plain(b"/%7euser/%e2%82%AC/%2f%2e%2E/%zz%4/a%", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "/~user/%E2%82%AC/%2F../%zz%4/a%");
+        assert_eq!(String::from_utf8(out).unwrap(), "/~user/%E2%82%AC/%2F%2E%2E/%zz%4/a%");
     }
 
     #[test]

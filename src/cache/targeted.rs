@@ -16,10 +16,13 @@ pub(super) fn parse<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<Respon
             // The last of a name counts (RFC 8941 §4.2.2).
             members.retain(|(have, _)| *have != name);
             members.push((name, value));
+            if members.len() > MOST {
+                return None;
+            }
             left = next(rest)?;
         }
     }
-    if members.is_empty() || members.len() > MOST {
+    if members.is_empty() {
         return None;
     }
     let mut said = Response::default();

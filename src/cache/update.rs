@@ -53,6 +53,13 @@ pub fn selected(stored: &[&Head], not_modified: &ResponseHead) -> Vec<usize> {
     }
 }
 
+/// Whether a 304 to our question is about the response that we have asked for. If it is not, it answers nobody: what it says is
+/// right is not there, and what is there is not known to be right.
+#[must_use]
+pub fn is_about(stored: &Head, not_modified: &ResponseHead) -> bool {
+    !selected(&[stored], not_modified).is_empty()
+}
+
 /// The response with what a 304 to our question says (RFC 9111 §3.2), as it is kept and sent from now on.
 ///
 /// # Errors

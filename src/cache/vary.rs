@@ -52,6 +52,11 @@ impl Names {
         (names.len() <= MOST).then_some(Self(names))
     }
 
+    /// Whether each stands once, in their order.
+    fn are_sorted(&self) -> bool {
+        self.0.is_sorted_by(|one, next| one < next)
+    }
+
     /// Whether nothing selects.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -119,9 +124,8 @@ impl Marker {
             names.push(name.into());
             rest = after;
         }
-        let is_sorted = names.is_sorted_by(|one: &Box<[u8]>, next| one < next);
-        (*version == VERSION && is_sorted && !names.is_empty())
-            .then(|| Self { names: Names(names), seed: u64::from_le_bytes(*seed) })
+        let names = Some(Names(names)).filter(Names::are_sorted).filter(|names| !names.is_empty())?;
+        (*version == VERSION).then(|| Self { names, seed: u64::from_le_bytes(*seed) })
     }
 
     /// Writes what the fields of a request select.

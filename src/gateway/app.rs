@@ -340,10 +340,9 @@ impl Response {
     }
 }
 
-/// Fields of a response that are the server's.
-const DROPPED: [&str; 9] = [
+/// Fields of a response that are the server's. The date stays for the cache; no connection writes another one than its own.
+const DROPPED: [&str; 8] = [
     "connection",
-    "date",
     "keep-alive",
     "proxy-connection",
     "server",

@@ -644,17 +644,21 @@ impl Response {
     }
 }
 
-/// Takes out of a response what concerned the upstream's connection, if it `says` anything of that, and what our own
-/// connection writes itself.
+/// Takes out of a response what concerned the upstream's connection, if it `says` anything of that, and the name of the server,
+/// which is ours. Its date stays for the cache, which counts by it; no connection writes another one than its own.
 fn strip(fields: &mut Fields, says: bool) {
     if !says {
-        return fields.retain(|name| !HOP_BY_HOP.has(name) && !OURS.has(name));
+        return fields.retain(|name| !HOP_BY_HOP.has(name) && !is_server(name));
     }
     let options = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"connection"));
     let nominated: Vec<Vec<u8>> =
         nominated(options.map(|(_, value)| value)).into_iter().map(<[u8]>::to_vec).collect();
     let nominated: Vec<&[u8]> = nominated.iter().map(Vec::as_slice).collect();
-    fields.retain(|name| !HOP_BY_HOP.has(name) && !OURS.has(name) && !is_nominated(name, &nominated));
+    fields.retain(|name| !HOP_BY_HOP.has(name) && !is_server(name) && !is_nominated(name, &nominated));
+}
+
+fn is_server(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"server")
 }
 
 /// `timeout=N` of a Keep-Alive field (RFC 2068 §19.7.1.1), in seconds.

@@ -128,3 +128,13 @@ fn websocket() {
 fn shared() {
     replay("shared", 6);
 }
+
+#[test]
+fn kept() {
+    replay("kept", 10);
+}
+
+#[test]
+fn caching() {
+    replay("caching", 40);
+}

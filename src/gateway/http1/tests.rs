@@ -559,7 +559,10 @@ fn the_head_that_is_passed_on_is_clean() {
     let Some(Event::Head { head, .. }) = response.poll() else { panic!("no head") };
     let fields: Vec<_> =
         head.fields.iter().map(|(name, value)| [name, value].map(String::from_utf8_lossy)).collect();
-    assert_eq!(fields, [["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X", "folded    twice"]]);
+    assert_eq!(
+        fields,
+        [["Date", "then"], ["Set-Cookie", "a=1"], ["Set-Cookie", "b=2"], ["X", "folded    twice"]]
+    );
     assert_eq!(head.reason.as_deref(), Some(&b"Teapot"[..]));
     assert_eq!(response.idle_timeout(), Some(Duration::from_secs(3)));
 }

@@ -149,7 +149,8 @@ impl Answer {
 /// with this field alone, and the flag that says so. `text`: what has come.
 fn leads(head: &ResponseHead, text: &[u8]) -> bool {
     let is_local = |value: &[u8]| value.starts_with(b"/") && !value.starts_with(b"//");
-    let is_alone = head.fields.iter().count() == 1 && head.fields.get("location").is_some_and(is_local);
+    let others = head.fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"date"));
+    let is_alone = others.count() == 1 && head.fields.get("location").is_some_and(is_local);
     let is_status = |line: &[u8]| line.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"status:"));
     let mut lines = text.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
     is_alone && !lines.any(is_status)
