@@ -10,6 +10,7 @@ mod exec;
 mod helper;
 mod locate;
 mod logs;
+mod maintenance;
 mod man;
 mod names;
 mod probe;
@@ -60,6 +61,7 @@ enum Command {
     Reload(reload::Arguments),
     Scale(scale::Arguments),
     Upstream(upstream::Arguments),
+    Maintenance(maintenance::Arguments),
     Renew(renew::Arguments),
     Restart(restart::Arguments),
     Cron(cron::Arguments),
@@ -137,6 +139,7 @@ impl Cli {
             Command::Reload(arguments) => reload::execute(&arguments),
             Command::Scale(arguments) => scale::execute(&arguments),
             Command::Upstream(arguments) => upstream::execute(&arguments),
+            Command::Maintenance(arguments) => maintenance::execute(&arguments),
             Command::Renew(arguments) => renew::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),

@@ -55,7 +55,8 @@ fn units(words: &[String]) -> Vec<Unit> {
         let pools = pools.map(|pool| named(&pool.kind, &pool.name));
         let jobs = status.cron.iter().map(|job| named("cron", &job.name));
         let upstreams = status.upstreams.iter().map(|upstream| named("upstream", &upstream.name));
-        return pools.chain(jobs).chain(upstreams).collect();
+        let sites = status.sites.iter().map(|site| named("site", site));
+        return pools.chain(jobs).chain(upstreams).chain(sites).collect();
     }
     let Some(config) = locate::file(config.as_deref()).ok().and_then(|file| locate::load(&file).ok()) else {
         return Vec::new();
@@ -64,7 +65,8 @@ fn units(words: &[String]) -> Vec<Unit> {
     let daemons = config.daemons.iter().map(|daemon| named("daemon", &daemon.name));
     let jobs = config.cron.iter().map(|job| named("cron", &job.name));
     let upstreams = config.upstreams.iter().map(|upstream| named("upstream", &upstream.name));
-    apps.chain(daemons).chain(jobs).chain(upstreams).collect()
+    let sites = config.sites.iter().map(|site| named("site", &site.label));
+    apps.chain(daemons).chain(jobs).chain(upstreams).chain(sites).collect()
 }
 
 /// The value of an option on a line that may not be complete.

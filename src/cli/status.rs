@@ -7,8 +7,8 @@ use super::{Failure, names, print, print_json, put, stacks};
 use crate::config::certificate_files::SOON;
 use crate::config::suggestion;
 use crate::control::command::{
-    CertificateStatus, ChildStatus, JobStatus, LogStatus, PoolStatus, Request, Response, Running,
-    SandboxStatus, Status, TemplateStatus, Unkillable,
+    CertificateStatus, ChildStatus, JobStatus, LogStatus, MaintenanceStatus, PoolStatus, Request, Response,
+    Running, SandboxStatus, Status, TemplateStatus, Unkillable,
 };
 use crate::control::text::{self, about};
 use crate::master::control;
@@ -244,7 +244,16 @@ pub(super) fn problems(status: &Status) -> Vec<String> {
         let lost = format!("lost {lines} lines ({bytes} bytes) or more");
         text::line(&format!("  {log} log {path}: cannot be written since {since}: {error}; {lost}"))
     };
-    last.chain(status.logs.iter().map(log)).collect()
+    let closed = |closed: &MaintenanceStatus| {
+        let MaintenanceStatus { site, seconds, allow, .. } = closed;
+        let but = if allow.is_empty() { String::new() } else { format!(" but for {}", allow.join(", ")) };
+        let since = about(*seconds);
+        text::line(&format!(
+            "  {site} is closed for maintenance since {since}{but}; `hatchery maintenance off {site}` opens it"
+        ))
+    };
+    let closed = status.maintenance.iter().map(closed);
+    last.chain(status.logs.iter().map(log)).chain(closed).collect()
 }
 
 /// The units alone.

@@ -1,6 +1,6 @@
 //! `(set: {…}, add: {…}, remove: […])`, or the map of `set` alone: fields that are changed on the way of a request or response.
 
-use super::located::{Given, Node, Report};
+use super::located::{Given, Node, Reading, Report};
 use super::problem::Complaint;
 use super::walk::{By, Section, Walk};
 use crate::gateway::HOP_BY_HOP;
@@ -32,9 +32,19 @@ impl Section for Changes {
 
 /// Names, each once whatever its case, and values.
 fn entries(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<(String, String)>> {
-    let mut entries: Vec<(String, String)> = Vec::new();
+    entries_by(node, report, check_name, value)
+}
+
+/// The same, of names and values that are judged in other ways.
+pub(super) fn entries_by<T>(
+    node: &Node<'_>,
+    report: &mut Report<'_>,
+    check: fn(&str) -> Result<(), Complaint>,
+    value: Reading<T>,
+) -> Option<Vec<(String, T)>> {
+    let mut entries: Vec<(String, T)> = Vec::new();
     for (name, node) in node.map(report)? {
-        if let Err(complaint) = check_name(&name.value).and_then(|()| check_underscore(&name.value)) {
+        if let Err(complaint) = check(&name.value).and_then(|()| check_underscore(&name.value)) {
             report.add(&name.place, complaint);
             continue;
         }
@@ -58,13 +68,20 @@ fn names(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<String>> {
     })
 }
 
-fn value(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
-    let text = node.parse(report, "the value of a header field in quotes", |text| match text.trim() {
+/// The value of a field, without white space around it.
+pub(super) fn check_value(text: &str) -> Result<&str, Complaint> {
+    match text.trim() {
         "" => Err(Complaint::new("an empty value", "to drop the field write its name into `remove`")),
         value if !fields::is_value(value.as_bytes()) => {
             Err(Complaint::new("a control character in a header field", "a value is one line of text"))
         }
-        value => Ok(value.to_owned()),
+        value => Ok(value),
+    }
+}
+
+fn value(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = node.parse(report, "the value of a header field in quotes", |text| {
+        check_value(text).map(str::to_owned)
     })?;
     if text.split('$').skip(1).any(|after| after.starts_with(|char: char| char.is_ascii_lowercase())) {
         let what = format!("`{text}` is sent as it stands here: the value of a field has no variables");

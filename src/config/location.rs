@@ -9,6 +9,7 @@ use super::shape::Shape;
 use super::units::check_path;
 use super::walk::{By, Choice, Form, Section, Walk};
 use super::written::Written;
+use super::{cors, headers};
 use crate::policy::Policies;
 use crate::policy::condition::When;
 use crate::route::{Guard, Matcher};
@@ -52,8 +53,6 @@ pub(crate) const POLICIES_LATER: &[&str] = &[
     "access",
     "auth",
     "limit",
-    "headers",
-    "cors",
     "rewrite",
     "compress",
     "cache_responses",
@@ -83,6 +82,8 @@ impl Section for Location {
         keys.need("to", "App(\"shop\")", &mut to);
         (self.handler, self.fallback) = (Rc::new(to.handler), to.fallback);
         keys.key("max_body", &mut self.policies.max_body);
+        keys.key("headers", &mut headers::Said(&mut self.policies.headers));
+        keys.key("cors", &mut cors::Said(&mut self.policies.cors));
         keys.key("internal", &mut self.policies.internal);
         let mut probe = self.policies.asleep_200.then_some(Probe);
         keys.key("probe", &mut probe);

@@ -12,6 +12,7 @@ use super::source::Source;
 use super::tls::{self, Acme, Clients, Tls};
 use super::walk::{By, Form, Section, Walk};
 use super::written::Written;
+use super::{cors, headers};
 use crate::http::Network;
 use crate::http::target::ipv6_name;
 use crate::policy::Policies;
@@ -47,7 +48,7 @@ pub struct Site {
 
 /// Policies of a site unless it says otherwise.
 pub(crate) const DEFAULT_POLICIES: Policies =
-    Policies { max_body: Some(20 << 20), asleep_200: false, internal: false };
+    Policies { max_body: Some(20 << 20), asleep_200: false, internal: false, headers: None, cors: None };
 
 /// A site, with the places of its names and addresses.
 #[derive(Clone, Default)]
@@ -84,6 +85,8 @@ impl Section for Draft {
         keys.key("listen", &mut self.listen);
         keys.key("tls", &mut By(&mut self.tls, tls::read));
         keys.key("max_body", &mut self.site.policies.max_body);
+        keys.key("headers", &mut headers::Said(&mut self.site.policies.headers));
+        keys.key("cors", &mut cors::Said(&mut self.site.policies.cors));
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
@@ -147,6 +150,11 @@ impl Site {
         let secure = self.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
         let keys = of("listen", &self.listen, false).chain(of("tls.listen", secure, true));
         keys.zip(self.listen.iter().chain(secure)).map(|((key, is_tls), listen)| (key, listen, is_tls))
+    }
+
+    /// Whether commands may call it so, in small letters: by one of its names, or its label.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.label.eq_ignore_ascii_case(name) || self.names.iter().any(|own| render_host(own) == name)
     }
 
     /// Whose certificates its clients are asked for, if they are.

@@ -1,5 +1,6 @@
 //! Commands to the running master over its control socket: one JSON object a line each way.
 
+use super::maintenance::Maintenance;
 use crate::timer::Wall;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -96,6 +97,13 @@ pub enum Request {
         server: String,
         /// What it is to do.
         wish: ServerWish,
+    },
+    /// Close the sites of a name for maintenance, or open them.
+    Maintenance {
+        /// A name, or the label.
+        site: String,
+        /// `None`: they are open.
+        closed: Option<Box<Maintenance>>,
     },
     /// Order certificates now: what waits for another try, or the one for a name.
     Renew {
@@ -214,6 +222,12 @@ pub struct Status {
     /// Logs that cannot be written.
     #[serde(default)]
     pub logs: Vec<LogStatus>,
+    /// Sites that are closed for maintenance.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceStatus>,
+    /// The sites by their labels.
+    #[serde(default)]
+    pub sites: Vec<String>,
     /// Workers first, then apps, then daemons by name.
     pub pools: Vec<PoolStatus>,
     /// Cron jobs in the order of the file.
@@ -224,6 +238,21 @@ pub struct Status {
     /// Certificates, in the order of the sites.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+}
+
+/// A site that is closed for maintenance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceStatus {
+    /// The site, by its first name.
+    pub site: String,
+    /// For how long.
+    pub seconds: u64,
+    /// Blocks of addresses of clients that are served all the same.
+    pub allow: Vec<String>,
+    /// Seconds after which others may come again; 0: they are not told.
+    pub retry_after: u64,
+    /// What their page says, if the operator has said it.
+    pub message: String,
 }
 
 /// A certificate of a site.

@@ -12,6 +12,7 @@ pub(crate) mod digits;
 pub(crate) mod exit;
 pub mod frame;
 pub(crate) mod helper;
+pub mod maintenance;
 pub(crate) mod pool;
 pub mod text;
 pub mod worker;

@@ -5,6 +5,7 @@
 //! whole or not at all ([`PACKET`]).
 
 use super::command::LogStatus;
+use super::maintenance::Maintenance;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -110,6 +111,15 @@ pub(crate) enum ToWorker {
     Mended {
         /// Pool on the board.
         pool: u16,
+    },
+    /// The sites of this label are closed for maintenance, or open again.
+    Maintenance {
+        /// No two messages have the same.
+        serial: u64,
+        /// The label.
+        site: String,
+        /// `None`: they are open.
+        closed: Option<Box<Maintenance>>,
     },
     /// DEL and ADD the listeners again: an exclusive wake-up may have been lost with a worker that left.
     Rearm,
@@ -336,6 +346,8 @@ mod tests {
                 text: "x\n\"ü".to_owned(),
             }),
             ToWorker::Rearm,
+            ToWorker::Maintenance { serial: 1, site: "a".to_owned(), closed: None },
+            ToWorker::Maintenance { serial: 2, site: "a".to_owned(), closed: Some(Box::default()) },
             ToWorker::AccessLog { path: None },
             ToWorker::AccessLog { path: Some("/a b\"".into()) },
             ToWorker::Credentials { serial: u64::MAX },

@@ -53,20 +53,25 @@ impl Prepared {
         self.length
     }
 
-    /// Status and fields of what is encoded, but for those that the protocol adds.
+    /// Names, in lower case, and values of what is encoded.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.places.iter().map(|(name, value)| (name.of(&self.lower), value.of(&self.lower)))
+    }
+
+    /// The head that it was made of: without what the protocol adds.
     #[must_use]
     pub(crate) fn unprepared(&self) -> ResponseHead {
         let mut head = ResponseHead::new(self.status.0);
-        for (name, value) in self.fields().filter(|(name, _)| !matches!(*name, b"server" | b"content-length"))
-        {
+        let fields = self.places.iter().map(|(name, value)| (name.of(&self.bytes), value.of(&self.bytes)));
+        for (name, value) in fields.filter(|(name, _)| !encode::is_ours(name)) {
             head.fields.add(name, value);
         }
         head
     }
 
-    /// Names, in lower case, and values of what is encoded.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places.iter().map(|(name, value)| (name.of(&self.lower), value.of(&self.lower)))
+    /// Whether a field of this name, in lower case, is among what is encoded.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        self.fields().any(|(other, _)| other == name)
     }
 
     /// Everything before the Date.

@@ -64,7 +64,7 @@ pub(crate) enum Error {
 }
 
 /// What a request fills in; all of it as the client wrote it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Parts<'a> {
     /// What follows the location's prefix in the path.
     pub(crate) rest: &'a [u8],
@@ -185,6 +185,33 @@ pub(crate) fn render(template: &str, parts: &Parts<'_>) -> Vec<u8> {
     location
 }
 
+/// Judges a template of a text that is no place, such as the value of a field.
+///
+/// # Errors
+/// [`Error::Unknown`]
+pub(crate) fn check_text(template: &str) -> Result<(), Error> {
+    unknown(template).map_or(Ok(()), |name| Err(Error::Unknown(name)))
+}
+
+/// Whether a request fills anything in.
+#[must_use]
+pub(crate) fn has_variables(template: &str) -> bool {
+    pieces(template).any(|piece| matches!(piece, Piece::Variable(_)))
+}
+
+/// A text that is no place, with its variables filled in and percent-encoded as in [`render`].
+#[must_use]
+pub(crate) fn render_text(template: &str, parts: &Parts<'_>) -> Vec<u8> {
+    let mut text = Vec::with_capacity(template.len());
+    for piece in pieces(template) {
+        match piece {
+            Piece::Text(piece) => text.extend_from_slice(piece.as_bytes()),
+            Piece::Variable(variable) => push_encoded(&mut text, parts.value(variable)),
+        }
+    }
+    text
+}
+
 /// Whether what comes next in a URL would still make part of its host.
 fn in_host(location: &[u8]) -> bool {
     let after = location.windows(3).position(|three| three == b"://").map_or(0, |at| at + 3);
@@ -254,6 +281,28 @@ mod tests {
             assert_eq!(check(template), Ok(()), "{template}");
             assert_eq!(rendered(template, value), location, "{template}");
         }
+    }
+
+    #[test]
+    fn a_text_is_what_it_says_with_what_a_request_fills_in() {
+        let parts = parts(b"", b"/a b\r\nX: y\"", b"q");
+        for (template, text, varies) in [
+            ("one, two; three=\"$5\"", "one, two; three=\"$5\"", false),
+            (
+                "<$scheme://$host$path>; rel=canonical",
+                "<http://shop.example/a%20b%0D%0AX:%20y%22>; rel=canonical",
+                true,
+            ),
+            ("$$host", "$host", false),
+        ] {
+            assert_eq!(String::from_utf8(render_text(template, &parts)).unwrap(), text);
+            assert_eq!(
+                (has_variables(template), check_text(template).is_ok()),
+                (varies, !text.contains("$5")),
+                "{template}"
+            );
+        }
+        assert_eq!(check_text("$nothing"), Err(Error::Unknown("nothing".to_owned())));
     }
 
     #[test]

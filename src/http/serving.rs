@@ -167,6 +167,16 @@ impl Common<'_> {
     }
 }
 
+impl Common<'_> {
+    /// Without what an encoded head says itself; `has` tells of a name in lower case.
+    #[must_use]
+    pub(crate) fn beside_encoded(mut self, has: impl Fn(&[u8]) -> bool) -> Self {
+        self.id = self.id.filter(|(name, _)| !has(name.to_ascii_lowercase().as_bytes()));
+        self.strict = self.strict.filter(|_| !has(STRICT.to_ascii_lowercase().as_bytes()));
+        self
+    }
+}
+
 impl<'a> From<&'a str> for Common<'a> {
     fn from(date: &'a str) -> Self {
         Self { date: date.as_bytes(), id: None, strict: None }

@@ -55,6 +55,7 @@ mod journal;
 mod keyring;
 mod listeners;
 pub(crate) mod logger;
+mod maintenance;
 mod memory;
 mod names;
 mod notify;
@@ -291,6 +292,8 @@ struct Master {
     #[serde(skip)]
     roots_refused: Option<roots::Roots>,
     touch: Touch,
+    /// Sites that are closed for maintenance.
+    closed: maintenance::Closed,
     #[serde(skip)]
     edits: Edits,
     keyring: Keyring,
@@ -380,6 +383,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: Touch::default(),
+            closed: maintenance::Closed::load(control.path()),
             edits: Edits::default(),
             keyring: Keyring::default(),
             scheduler: Scheduler::new(Vec::new(), clock::wall()),

@@ -124,6 +124,7 @@ impl Master {
                 self.children.add(child);
                 if is_worker {
                     self.tell_troubles(pid);
+                    self.tell_closed(pid);
                 }
                 self.supervisor.on(Input::Forked { child: id, pid }, now);
             }

@@ -193,6 +193,7 @@ impl Master {
             roots_seen: None,
             roots_refused: None,
             touch: state.touch,
+            closed: state.closed,
             edits: Edits::default(),
             keyring: state.keyring,
             scheduler: state.scheduler,

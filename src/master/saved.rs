@@ -11,6 +11,7 @@ use super::heirs::Heirs;
 use super::journal::Journal;
 use super::keyring::Keyring;
 use super::listeners::Inherited;
+use super::maintenance::Closed;
 use super::names::Names;
 use super::notify::Notify;
 use super::pidfile::PidFile;
@@ -122,6 +123,8 @@ pub(super) struct Saved<S> {
 #[derive(Debug, Deserialize)]
 pub(super) struct State {
     pub(super) supervisor: Supervisor,
+    #[serde(default)]
+    pub(super) closed: Closed,
     #[serde(default)]
     pub(super) touch: Touch,
     pub(super) keyring: Keyring,

@@ -26,6 +26,8 @@ impl Master {
             last_upgrade_error: self.supervisor.last_upgrade_error().map(str::to_owned),
             sandbox: self.sandbox(),
             logs: self.logs(),
+            maintenance: self.maintenance(),
+            sites: self.labels(),
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
             upstreams: self.upstreams(now),

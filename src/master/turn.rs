@@ -224,6 +224,10 @@ impl Master {
                 let response = self.order_server(&name, &server, wish, now);
                 self.control.answer(ticket, &response, now);
             }
+            Request::Maintenance { site, closed } => {
+                let response = self.maintain(&site, closed.map(|closed| *closed));
+                self.control.answer(ticket, &response, now);
+            }
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);
                 self.control.answer(ticket, &response, now);

@@ -130,7 +130,7 @@ impl Master {
 const OPEN: &str = "it is being looked up";
 const NOWHERE: &str = "it leads to no address";
 
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let meant =
         suggestion(name, known).map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
     let there = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -4,14 +4,17 @@
 //! | rule | answers |
 //! |---|---|
 //! | host | 421, if the host belongs to no site |
+//! | maintenance | 503, if the site is closed, to whom it is not open all the same; not in a place with `probe` |
 //! | internal | 404, if the location is `internal` and nobody has led there who may |
+//! | cors | 204 to a preflight, of what may be asked and of whom |
 //! | body | 413, if a body is announced that is longer than `max_body`; the protocol bounds what is not announced |
 //! | probe | 200, if the app sleeps and is not to be woken for this |
 
 use super::Policies;
 use super::condition::Facts;
+use super::cors::is_preflight;
 use crate::http::fault::Refusal;
-use crate::http::{BodyLength, RequestHead, ResponseHead};
+use crate::http::{BodyLength, Fields, RequestHead, ResponseHead};
 use std::net::IpAddr;
 
 /// A request as the rules see it.
@@ -25,6 +28,8 @@ pub struct Asked<'a> {
     pub facts: Option<Facts<'a>>,
     /// Its host belongs to a site.
     pub has_site: bool,
+    /// Whether its site is closed for maintenance to whoever asks.
+    pub is_closed: bool,
     /// An app or upstream has led there: places that are `internal` are for that.
     pub may_enter: bool,
     /// The body that it announces.
@@ -69,6 +74,10 @@ pub enum Answer {
     With(Box<ResponseHead>),
     /// The page of the refusal, and nothing more is read of the request, whose fault it is.
     Refuse(Refusal),
+    /// 204, of a preflight, with these fields; second: whether it may ask.
+    Preflight(Box<Fields>, bool),
+    /// What the operator says of a site that is closed for maintenance.
+    Closed,
     /// 200, with this text.
     Text(&'static str),
 }
@@ -82,7 +91,9 @@ type Rule = fn(&Policies, &Asked<'_>) -> Verdict;
 #[rustfmt::skip]
 const RULES: &[Rule] = &[
     host,
+    maintenance,
     internal,
+    cors,
     body,
     probe,
 ];
@@ -109,11 +120,26 @@ fn host(_: &Policies, asked: &Asked<'_>) -> Verdict {
     if asked.has_site { Verdict::Continue } else { Verdict::Respond(Answer::Page(421)) }
 }
 
+fn maintenance(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    // A probe asks for the machine, not for the site.
+    if asked.is_closed && !policies.asleep_200 { Verdict::Respond(Answer::Closed) } else { Verdict::Continue }
+}
+
 fn internal(policies: &Policies, asked: &Asked<'_>) -> Verdict {
     if policies.internal && !asked.may_enter {
         Verdict::Respond(Answer::Page(404))
     } else {
         Verdict::Continue
+    }
+}
+
+fn cors(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    match (policies.cors(), asked.head) {
+        (Some(cors), Some(head)) if is_preflight(head) => {
+            let (fields, may_ask) = cors.preflight(head);
+            Verdict::Respond(Answer::Preflight(Box::new(fields), may_ask))
+        }
+        _ => Verdict::Continue,
     }
 }
 
@@ -137,8 +163,13 @@ fn probe(policies: &Policies, asked: &Asked<'_>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::conditional::tests::head;
+    use crate::policy::cors::Cors;
+    use std::rc::Rc;
 
-    const PROBED: Policies = Policies { max_body: Some(4), asleep_200: true, internal: false };
+    fn probed() -> Policies {
+        Policies { max_body: Some(4), asleep_200: true, ..Policies::default() }
+    }
 
     /// One that gets past all rules.
     fn plain<'a>() -> Asked<'a> {
@@ -147,6 +178,7 @@ mod tests {
             client: None,
             facts: None,
             has_site: true,
+            is_closed: false,
             may_enter: false,
             body: BodyLength::None,
             is_asleep: &|| false,
@@ -173,25 +205,54 @@ mod tests {
         assert_eq!(judged(none.clone(), true, BodyLength::Known(u64::MAX), true), Verdict::Continue);
         assert_eq!(judged(none, false, BodyLength::None, false), Verdict::Respond(Answer::Page(421)));
         for body in [BodyLength::None, BodyLength::Known(4), BodyLength::Unknown] {
-            assert_eq!(judged(PROBED, true, body, false), Verdict::Continue, "{body:?}");
+            assert_eq!(judged(probed(), true, body, false), Verdict::Continue, "{body:?}");
         }
-        refused(judged(PROBED, true, BodyLength::Known(5), false));
-        assert_eq!(judged(PROBED, true, BodyLength::None, true), Verdict::Respond(Answer::Text("asleep\n")));
+        refused(judged(probed(), true, BodyLength::Known(5), false));
+        assert_eq!(
+            judged(probed(), true, BodyLength::None, true),
+            Verdict::Respond(Answer::Text("asleep\n"))
+        );
     }
 
     #[test]
     fn the_first_that_answers_is_the_last_that_is_asked() {
-        assert_eq!(judged(PROBED, false, BodyLength::Known(5), true), Verdict::Respond(Answer::Page(421)));
+        assert_eq!(judged(probed(), false, BodyLength::Known(5), true), Verdict::Respond(Answer::Page(421)));
         let never = || panic!("asked");
-        refused(judge_all(&PROBED, &Asked { body: BodyLength::Known(5), is_asleep: &never, ..plain() }));
+        refused(judge_all(&probed(), &Asked { body: BodyLength::Known(5), is_asleep: &never, ..plain() }));
     }
 
     #[test]
     fn an_internal_place_is_nowhere_unless_one_is_led_there_by_who_may() {
-        let hidden = Policies { internal: true, ..PROBED };
+        let hidden = Policies { internal: true, ..probed() };
         let judged = |may_enter, body| judge_all(&hidden, &Asked { may_enter, body, ..plain() });
         assert_eq!(judged(false, BodyLength::Known(5)), Verdict::Respond(Answer::Page(404)));
         assert_eq!(judged(true, BodyLength::None), Verdict::Continue);
+    }
+
+    #[test]
+    fn a_closed_site_answers_probes_alone_and_is_not_asked_what_is_in_it() {
+        let judged = |policies: &Policies, has_site| {
+            judge_all(policies, &Asked { has_site, is_closed: true, body: BodyLength::Known(9), ..plain() })
+        };
+        let hidden = Policies { internal: true, ..Policies::default() };
+        assert_eq!(judged(&hidden, true), Verdict::Respond(Answer::Closed));
+        assert_eq!(judged(&hidden, false), Verdict::Respond(Answer::Page(421)));
+        refused(judged(&probed(), true));
+    }
+
+    #[test]
+    fn a_preflight_is_answered_where_other_origins_are_spoken_of_and_a_place_is() {
+        let fields = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "PUT")];
+        let head = head("OPTIONS", &fields);
+        let judged = |policies: &Policies| judge_all(policies, &Asked { head: Some(&head), ..plain() });
+        assert_eq!(judged(&probed()), Verdict::Continue);
+        let open = Policies { cors: Some(Rc::default()), ..probed() };
+        let Verdict::Respond(Answer::Preflight(fields, false)) = judged(&open) else { panic!("no answer") };
+        assert!(fields.get("vary").is_some());
+        let off = Policies { cors: Some(Rc::new(Cors { off: true, ..Cors::default() })), ..probed() };
+        assert_eq!(judged(&off), Verdict::Continue);
+        let hidden = Policies { internal: true, ..open };
+        assert_eq!(judged(&hidden), Verdict::Respond(Answer::Page(404)));
     }
 
     #[test]

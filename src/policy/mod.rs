@@ -4,6 +4,12 @@
 
 pub mod chain;
 pub mod condition;
+pub(crate) mod cors;
+pub(crate) mod headers;
+
+use cors::Cors;
+use headers::Headers;
+use std::rc::Rc;
 
 /// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
 /// of its site unless it says otherwise.
@@ -15,13 +21,28 @@ pub struct Policies {
     pub asleep_200: bool,
     /// Only who was led there by an answer of the same site is answered, others 404. Of a location only.
     pub internal: bool,
+    /// What is said of the fields of responses.
+    pub(crate) headers: Option<Rc<Headers>>,
+    /// What scripts of other origins may.
+    pub(crate) cors: Option<Rc<Cors>>,
 }
 
 impl Policies {
+    /// What holds of other origins.
+    pub(crate) fn cors(&self) -> Option<&Rc<Cors>> {
+        self.cors.as_ref().filter(|cors| !cors.off)
+    }
+
     /// What a site demands holds for its locations, unless they say otherwise.
     #[must_use]
     pub fn inherit(self, site: &Self) -> Self {
-        Self { max_body: self.max_body.or(site.max_body), ..self }
+        let headers = Headers::inherit(self.headers.as_deref(), site.headers.as_deref());
+        Self {
+            max_body: self.max_body.or(site.max_body),
+            headers: headers.map(Rc::new),
+            cors: self.cors.or_else(|| site.cors.clone()),
+            ..self
+        }
     }
 }
 
@@ -53,7 +74,7 @@ mod tests {
     fn a_location_says_otherwise_than_its_site() {
         let site = Policies { max_body: Some(5), ..Policies::default() };
         assert_eq!(Policies::default().inherit(&site), site);
-        let own = Policies { max_body: Some(9), asleep_200: true, internal: true };
+        let own = Policies { max_body: Some(9), asleep_200: true, internal: true, ..Policies::default() };
         assert_eq!(own.clone().inherit(&site), own);
         let probed = Policies { asleep_200: true, ..Policies::default() };
         assert_eq!(probed.clone().inherit(&site), Policies { max_body: Some(5), ..probed });

@@ -12,6 +12,7 @@ use super::handshakes::Handshakes;
 use super::https::Https;
 use super::id::{Ids, RequestId};
 use super::load::Meter;
+use super::maintenance::Closed;
 use super::outbox::Outbox;
 use super::own::Owns;
 use super::owner::Owner;
@@ -102,6 +103,8 @@ pub(super) struct Context {
     /// What static locations serve.
     pub(super) files: Files,
     pub(super) pages: Pages,
+    /// Sites that are closed for maintenance.
+    pub(super) closed: Closed,
     /// Threads for what may wait.
     reader: Reader,
     pub(super) listeners: Vec<ListenerInfo>,
@@ -192,6 +195,7 @@ impl Context {
             apps: Apps::new(&boot.config, &boot.app_pools),
             edits: Edits::default(),
             owns: Owns::default(),
+            closed: Closed::default(),
             servers: Servers::new(&boot.config, boot.upstreams, process::open_files_limit()),
             files: Files::new(&boot.config, &boot.roots, boot.candidate)?,
             pages: Pages::new(&boot.config),

@@ -91,6 +91,10 @@ impl Worker {
                 let Context { edits, runnable, .. } = &mut self.cx;
                 runnable.extend(edits.note(serial));
             }
+            ToWorker::Maintenance { site, closed, .. } => {
+                let Context { closed: sites, config, .. } = &mut self.cx;
+                sites.take(&site, closed.as_deref(), config);
+            }
             ToWorker::Mended { pool } => self.cx.edits.troubles.mended(pool),
             ToWorker::AccessLog { .. } | ToWorker::Credentials { .. } => {}
         }

@@ -17,6 +17,7 @@ mod admit;
 mod apps;
 mod faults;
 mod files;
+mod heads;
 mod inside;
 mod live;
 mod own;
@@ -195,6 +196,7 @@ impl Exchange {
         let body = request.body;
         let routed = self.route(request, drive.config, drive.cx);
         drive.reply.is_secure(self.site().filter(|_| self.peer.session.is_some()));
+        self.heed_place(drive);
         match routed {
             Ok(())
                 if self.answers_authority(drive)
@@ -795,17 +797,8 @@ impl Request {
 
     /// A template of a location, made of this request; `None`: none has been found for it.
     fn render(&self, template: &str, cx: &Context) -> Option<Vec<u8>> {
-        let (site, place) = self.place?;
-        let raw = self.head.target();
-        let rest = cx.table.rest(site, place, self.target.path());
-        let parts = location::Parts {
-            rest: &written::rest_as_written(&self.target, raw, rest),
-            path: &written::path_as_written(&self.target, raw),
-            query: self.target.query(raw).unwrap_or_default(),
-            host: self.authority(),
-            scheme: self.origin.scheme.as_str(),
-        };
-        Some(location::render(template, &parts))
+        self.place?;
+        Some(self.with_parts(cx, |parts| location::render(template, parts)))
     }
 
     /// What of its path stands for the root of scripts, without a slash at the end.

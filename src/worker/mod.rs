@@ -24,10 +24,12 @@ mod edits;
 mod exchange;
 pub(crate) mod handler;
 mod handshakes;
+mod heads;
 mod heap;
 mod https;
 mod id;
 mod load;
+mod maintenance;
 mod outbox;
 #[cfg_attr(not(test), expect(dead_code, reason = "the policies that ask are about to come"))]
 mod own;

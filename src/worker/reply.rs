@@ -10,6 +10,7 @@
 //! | `switch`, then `send` as long as `has_room`, `shut`, `finish` | instead of an answer: a tunnel |
 
 use super::context::Context;
+use super::heads::{HeadPolicy, SharedHead};
 use super::id::RequestId;
 use super::own::Sink;
 use crate::buf::Segment;
@@ -45,7 +46,7 @@ pub(super) enum Door<'a> {
 }
 
 /// What was given to the connection of one response.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tally {
     /// `None` before there is a head.
     status: Option<Status>,
@@ -57,6 +58,8 @@ pub(super) struct Tally {
     before: u64,
     /// The site of a request that came over TLS.
     secure: Option<usize>,
+    /// What the place of the request says of heads, if anything.
+    policy: Option<HeadPolicy>,
 }
 
 impl Tally {
@@ -109,6 +112,19 @@ impl<'a> Reply<'a> {
     /// The request came over TLS and is for this site.
     pub(super) fn is_secure(&mut self, site: Option<usize>) {
         self.tally.secure = site;
+    }
+
+    /// What the place of the request says of heads; `None`: nothing.
+    pub(super) fn set_policy(&mut self, policy: Option<HeadPolicy>) {
+        // What is asked for ourselves is seen as it was said.
+        self.tally.policy = policy.filter(|_| !matches!(self.door, Door::Own { .. }));
+    }
+
+    /// The head to come says itself what scripts of other origins may.
+    pub(super) fn says_cors(&mut self) {
+        if let Some(policy) = &mut self.tally.policy {
+            policy.drop_cors();
+        }
     }
 
     /// Bounds the body of the request, before any of it is taken.
@@ -169,8 +185,10 @@ impl<'a> Reply<'a> {
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
     pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
+        let changed = self.tally.policy.as_ref().map(|policy| policy.apply(head));
+        let head = changed.as_ref().unwrap_or(head);
         let id = self.id.digits();
-        let common = common(&id, self.tally, cx);
+        let common = common(&id, head.status, self.tally, cx);
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond(*stream, head, body, common, cx.now),
@@ -184,8 +202,10 @@ impl<'a> Reply<'a> {
 
     /// The head of a 101, which HTTP/2 has as a 200; what follows it, both ways, is of another protocol. Whether it does.
     pub(super) fn switch(&mut self, head: &ResponseHead, cx: &Context) -> bool {
+        let changed = self.tally.policy.as_ref().map(|policy| policy.apply(head));
+        let head = changed.as_ref().unwrap_or(head);
         let id = self.id.digits();
-        let common = common(&id, self.tally, cx);
+        let common = common(&id, head.status, self.tally, cx);
         let (status, follows) = match &mut self.door {
             Door::H1 { conn, .. } => (head.status, conn.switch(head, common, cx.now)),
             Door::H2 { conn, stream } => (Status(200), conn.switch(*stream, head, common, cx.now)),
@@ -212,7 +232,8 @@ impl<'a> Reply<'a> {
             Door::H1 { conn, written } => written.saturating_add(conn.waiting().len()).saturating_sub(given),
             Door::H2 { .. } | Door::Own { .. } => 0,
         };
-        *self.tally = Tally { status: Some(status), announced, given, before, ..*self.tally };
+        let tally = &mut *self.tally;
+        (tally.status, tally.announced, tally.given, tally.before) = (Some(status), announced, given, before);
     }
 
     /// The next piece of the body.
@@ -235,10 +256,26 @@ impl<'a> Reply<'a> {
     }
 
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
-    pub(super) fn prepared(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
+    pub(super) fn prepared(&mut self, head: &SharedHead, body: Option<Segment>, cx: &Context) {
+        let Some(policy) = &self.tally.policy else { return self.encoded(head.plain(), body, cx) };
+        match policy.prepared(head) {
+            Some(head) => self.encoded(&head, body, cx),
+            None => {
+                // It is another one for each request.
+                self.head(&head.plain().unprepared(), head.body(), cx);
+                body.into_iter().for_each(|body| self.send(body));
+                self.finish(Fields::new(), cx);
+            }
+        }
+    }
+
+    fn encoded(&mut self, head: &Prepared, body: Option<Segment>, cx: &Context) {
         let given = body.as_ref().map_or(0, Segment::len);
         let id = self.id.digits();
-        let common = common(&id, self.tally, cx);
+        let mut common = common(&id, head.status(), self.tally, cx);
+        if self.tally.policy.is_some() {
+            common = common.beside_encoded(|name| head.has(name));
+        }
         let follows = match &mut self.door {
             Door::H1 { conn, .. } => conn.respond_prepared(head, body, common, cx.now),
             Door::H2 { conn, stream } => conn.respond_prepared(*stream, head, body, common, cx.now),
@@ -309,10 +346,14 @@ impl<'a> Reply<'a> {
 }
 
 /// What every response says, of that request.
-fn common<'a>(id: &'a [u8; RequestId::DIGITS], tally: &Tally, cx: &'a Context) -> Common<'a> {
+fn common<'a>(id: &'a [u8; RequestId::DIGITS], status: Status, tally: &Tally, cx: &'a Context) -> Common<'a> {
     let name = cx.config.log.request_id.as_ref();
     let strict = tally.secure.and_then(|site| cx.https.strict(site));
-    Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])), strict }
+    let common = Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])), strict };
+    match &tally.policy {
+        Some(policy) => policy.common(common, status, tally.secure.is_some()),
+        None => common,
+    }
 }
 
 #[cfg(test)]
@@ -337,7 +378,7 @@ mod tests {
             // HEAD, 204, 304.
             (None, 50, 100, 900, 0, false),
         ] {
-            let tally = Tally { status: Some(Status(200)), announced, given, before, secure: Option::None };
+            let tally = Tally { status: Some(Status(200)), announced, given, before, ..Tally::default() };
             let label = format!("{announced:?} {given} {before} {written}");
             assert_eq!((tally.sent(written), tally.mismatch().is_some()), (sent, mismatch), "{label}");
         }

@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../conf/reference.ron");
 /// Everything that there is, with no more than must be given, as the reference gives it.
 const DEFAULTS: &str = r#"(
     log: (access: ()),
-    sites: [(listen: [":80"], log: (access: ()), locations: [
+    sites: [(listen: [":80"], log: (access: ()), cors: "*", locations: [
         (path: "/static/", to: Files(root: "static")),
         (exact: "/robots.txt", to: Respond()),
         (path: "/old/", to: Redirect(location: "/new$rest")),
@@ -33,7 +33,8 @@ const DEFAULTS: &str = r#"(
 )"#;
 
 /// Keys whose defaults the reference has in words only, as they depend on something or another value is the example.
-const IN_WORDS: [&str; 13] = [
+const IN_WORDS: [&str; 14] = [
+    ".sites[].cors.origins",
     ".resolver.servers",
     ".sites[].listen",
     ".sites[].tls.certificatesAcme.storage",
@@ -116,6 +117,9 @@ fn of_any(key: &str) -> String {
     if let Some((_, inner)) = any.split_once(".conditions{}.").and_then(|(_, key)| key.split_once("[].")) {
         return format!(".conditions{{}}.{inner}");
     }
+    // Policies of a location are as those of its site, one group of fields as several.
+    let any = any.replace(".locations[].cors.", ".cors.").replace(".locations[].headers.", ".headers.");
+    let any = any.replace(".headers.", ".headers[].");
     let programs = [".workers", ".daemons{}", ".cron[]"];
     let limit = any.split_once(".limits.").filter(|(program, _)| programs.contains(program));
     limit.map_or_else(|| any.clone(), |(_, limit)| format!(".apps{{}}.limits.{limit}"))

@@ -2,12 +2,14 @@
 //! what the location falls back to.
 
 use super::{Exchange, METHODS, Served};
-use crate::config::{Fallback, Handler};
+use crate::config::{Config, Fallback, Handler};
 use crate::http::target::Form;
 use crate::http::{BodyLength, ResponseHead};
 use crate::policy::Policies;
 use crate::policy::chain::{self, Answer, Asked, At, Came, Verdict};
+use crate::worker::context::Context;
 use crate::worker::drive::Drive;
+use crate::worker::maintenance::Site as Closed;
 use std::rc::Rc;
 
 impl Exchange {
@@ -26,7 +28,7 @@ impl Exchange {
     ) {
         let location = self.place(drive.config).map(|(_, location)| location);
         let none = Policies::default();
-        let policies = location.map_or(&none, |location| &location.policies);
+        let policies = self.policies(drive.config).unwrap_or(&none);
         let is_asleep = || match self.handler.as_deref() {
             Some(Handler::App { app, .. }) => !self.asks_tunnel() && drive.cx.is_asleep(*app),
             _ => false,
@@ -37,6 +39,7 @@ impl Exchange {
             client: request.and_then(|request| request.origin.client).map(|client| client.to_canonical()),
             facts: request.map(|request| request.facts(drive.config)),
             has_site: request.is_some_and(|request| request.site.is_some()),
+            is_closed: self.closed_site(drive.cx).is_some(),
             may_enter: self.may_enter(),
             body,
             is_asleep: &is_asleep,
@@ -62,6 +65,12 @@ impl Exchange {
         }
     }
 
+    /// Those of its place: of the site where no location takes it.
+    pub(super) fn policies<'a>(&self, config: &'a Config) -> Option<&'a Policies> {
+        let location = self.place(config).map(|(_, location)| &location.policies);
+        location.or_else(|| Some(&config.sites.get(self.site()?)?.policies))
+    }
+
     /// Carries out what a policy has answered.
     fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
         match answer {
@@ -71,10 +80,38 @@ impl Exchange {
                 drive.reply.ignore_rest(refusal);
                 self.refuse(refusal, drive);
             }
+            Answer::Preflight(fields, may_ask) => {
+                if !may_ask {
+                    self.error = Some("scripts of that origin may not ask; see `cors`");
+                }
+                drive.reply.says_cors();
+                self.answer(&ResponseHead { fields: *fields, ..ResponseHead::new(204) }, Vec::new(), drive);
+            }
+            Answer::Closed => self.answer_closed(drive),
             Answer::Text(text) => {
                 let head = ResponseHead::new(200).with("Content-Type", "text/plain; charset=utf-8");
                 self.answer(&head, text.into(), drive);
             }
+        }
+    }
+
+    /// Its site, if that is closed for maintenance to its client. What an app has led to was let in before.
+    fn closed_site(&self, cx: &Context) -> Option<Rc<Closed>> {
+        let site = cx.closed.site(self.site())?;
+        let client = self.request.as_ref().and_then(|request| request.origin.client);
+        (!self.is_led() && !site.admits(client)).then(|| Rc::clone(site))
+    }
+
+    /// Answers a request for a site that is closed.
+    fn answer_closed(&mut self, drive: &mut Drive<'_>) {
+        self.error = Some("the site is closed for maintenance");
+        let Some(site) = self.closed_site(drive.cx) else { return self.answer_page(503, drive) };
+        match site.page() {
+            Some(page) => {
+                let head = site.head().clone().with("Content-Type", "text/html; charset=utf-8");
+                self.answer(&head.with("X-Content-Type-Options", "nosniff"), page.to_vec(), drive);
+            }
+            None => self.answer_page_with(site.head(), drive),
         }
     }
 

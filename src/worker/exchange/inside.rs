@@ -28,6 +28,8 @@ pub(super) struct Led {
     hops: u8,
     /// What the client has asked for.
     first: RequestHead,
+    /// Where.
+    from: Option<(usize, usize)>,
     /// Fields for the answer, of those who did not give it.
     kept: Fields,
     /// The last one who has led may lead to what is `internal`.
@@ -71,10 +73,12 @@ impl Exchange {
         };
         let led_to = request.head.led_to(&raw);
         let before = std::mem::replace(&mut request.head, led_to);
+        let from = request.place;
         request.target = target;
         request.find_place(drive.config, drive.cx);
-        self.is_led_by(Led { hops, first: before, kept, may_enter: by == By::Field, sent: None });
+        self.is_led_by(Led { hops, first: before, from, kept, may_enter: by == By::Field, sent: None });
         self.handler = self.place(drive.config).map(|(_, location)| Rc::clone(&location.handler));
+        self.heed_place(drive);
         self.admit(BodyLength::None, drive);
     }
 
@@ -94,9 +98,10 @@ impl Exchange {
         };
         let as_get = request.head.led_to(request.head.target());
         let before = std::mem::replace(&mut request.head, as_get);
+        let from = request.place;
         let sent = Sent { place: (config.sites.len(), number), path: below };
         let hops = self.led.as_ref().map_or(0, |led| led.hops);
-        self.is_led_by(Led { hops, first: before, kept, may_enter: false, sent: Some(sent) });
+        self.is_led_by(Led { hops, first: before, from, kept, may_enter: false, sent: Some(sent) });
         self.handler = Some(Rc::clone(&sending.handler));
         let Some(files) = sending.files() else { return self.fail(Fault::Unsendable, drive) };
         if let Served::Nothing(why) = self.serve_file(files, (BodyLength::None, SoFar::default()), drive) {
@@ -107,7 +112,7 @@ impl Exchange {
     /// What was of the one who has led here is over.
     fn is_led_by(&mut self, by: Led) {
         let led = match self.led.take() {
-            Some(before) => Box::new(Led { first: before.first, ..by }),
+            Some(before) => Box::new(Led { first: before.first, from: before.from, ..by }),
             None => Box::new(by),
         };
         self.led = Some(led);
@@ -212,6 +217,11 @@ impl Exchange {
     /// Whether somebody else has led to the one who answers.
     pub(super) fn is_led(&self) -> bool {
         self.led.is_some()
+    }
+
+    /// Where the client has asked, if somebody else has led from there.
+    pub(super) fn first_place(&self) -> Option<(usize, usize)> {
+        self.led.as_ref()?.from
     }
 
     /// The Content-Type that those say who have led to a file.

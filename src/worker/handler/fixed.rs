@@ -10,24 +10,43 @@ pub(crate) fn error_page(status: u16) -> (ResponseHead, Vec<u8>) {
         "" => "Error",
         reason => reason,
     };
-    let hint = hint(status);
     let id = if status < 400 {
         String::new()
     } else {
         format!("<p><small>Request <code>{ID}</code></small></p>\n")
     };
-    let body = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{status} {reason}</title>\n\
-         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem;color:#222;\
-         background:#fff}}h1{{font-size:1.5rem;margin:0}}p{{color:#555}}\
-         @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}p{{color:#999}}}}</style>\n\
-         </head>\n<body>\n<h1>{status} {reason}</h1>\n<p>{hint}</p>\n{id}</body>\n</html>\n"
-    );
+    let body = page(&format!("{status} {reason}"), hint(status), &id);
     let head = ResponseHead::new(status)
         .with("Content-Type", "text/html; charset=utf-8")
         .with("X-Content-Type-Options", "nosniff");
     (head, body.into_bytes())
+}
+
+/// The page of a site that is closed, with what its operator says.
+#[must_use]
+pub(crate) fn closed_page(message: &str) -> Vec<u8> {
+    let mut text = String::with_capacity(message.len());
+    for char in message.chars() {
+        match char {
+            '&' => text.push_str("&amp;"),
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            char => text.push(char),
+        }
+    }
+    page("Closed for maintenance", &text, "").into_bytes()
+}
+
+/// A page with a title and a paragraph, and what comes behind it.
+fn page(title: &str, text: &str, rest: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:15vh auto;padding:0 1.5rem;color:#222;\
+         background:#fff}}h1{{font-size:1.5rem;margin:0}}p{{color:#555}}\
+         @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}p{{color:#999}}}}</style>\n\
+         </head>\n<body>\n<h1>{title}</h1>\n<p>{text}</p>\n{rest}</body>\n</html>\n"
+    )
 }
 
 fn hint(status: u16) -> &'static str {

@@ -7,10 +7,10 @@ use super::fixed;
 use super::looks::Looks;
 use crate::buf::Segment;
 use crate::config::Config;
-use crate::h1::Prepared;
 use crate::http::{ResponseHead, mime};
 use crate::sys::file::{Kind, Metadata, metadata, open_file, read_at};
 use crate::timer::Time;
+use crate::worker::heads::SharedHead;
 use crate::worker::id::RequestId;
 use std::io;
 use std::os::fd::AsFd;
@@ -28,7 +28,7 @@ pub(super) const ID: &str = "$request_id";
 #[derive(Debug)]
 pub(crate) struct Page {
     head: ResponseHead,
-    prepared: Prepared,
+    prepared: SharedHead,
     body: Rc<[u8]>,
     /// Where the id belongs, which is left out in the body: in order.
     ids: Vec<usize>,
@@ -73,13 +73,13 @@ impl Page {
         }
         body.extend_from_slice(rest);
         let length = body.len() + ids.len() * RequestId::DIGITS;
-        let prepared = Prepared::new(&head, length as u64);
+        let prepared = SharedHead::new(&head, length as u64);
         Rc::new(Self { head, prepared, body: body.into(), ids })
     }
 
     /// The head, encoded.
     #[must_use]
-    pub(crate) fn prepared(&self) -> &Prepared {
+    pub(crate) fn prepared(&self) -> &SharedHead {
         &self.prepared
     }
 
@@ -103,7 +103,7 @@ impl Page {
         if self.ids.is_empty() {
             return Segment::Shared { data: Rc::clone(&self.body), start: 0, end: self.body.len() };
         }
-        let mut body = Vec::with_capacity(self.prepared.length() as usize);
+        let mut body = Vec::with_capacity(self.prepared.plain().length() as usize);
         let mut from = 0;
         for at in &self.ids {
             body.extend_from_slice(self.body.get(from..*at).unwrap_or_default());

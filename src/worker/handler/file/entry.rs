@@ -2,12 +2,12 @@
 
 use super::response::About;
 use crate::buf::{OpenFile, Segment};
-use crate::h1::Prepared;
 use crate::http::encoding::{Encoding, pick};
 use crate::http::{RequestHead, ResponseHead};
 use crate::sys::file::{Metadata, read_at};
 use crate::sys::page_cache::read_if_cached;
 use crate::timer::{Time, Wall};
+use crate::worker::heads::SharedHead;
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
@@ -52,8 +52,8 @@ pub(super) struct Variant {
     pub(super) etag: Box<str>,
     pub(super) metadata: Metadata,
     pub(super) body: Body,
-    pub(super) whole: Prepared,
-    pub(super) not_modified: Prepared,
+    pub(super) whole: SharedHead,
+    pub(super) not_modified: SharedHead,
 }
 
 /// Where the bytes are.
@@ -83,8 +83,8 @@ pub(super) const IN_MEMORY: u64 = 256 * 1024;
 
 impl Variant {
     pub(super) fn new(about: About, metadata: Metadata, body: Body, now: Wall) -> Self {
-        let whole = Prepared::new(&about.whole(now), about.size);
-        let not_modified = Prepared::new(&about.not_modified(), 0);
+        let whole = SharedHead::new(&about.whole(now), about.size);
+        let not_modified = SharedHead::new(&about.not_modified(), 0);
         let etag = about.etag().into();
         Self { about, etag, metadata, body, whole, not_modified }
     }
@@ -174,7 +174,7 @@ pub(crate) struct Ready {
 impl Ready {
     /// The head: 200 or 304.
     #[must_use]
-    pub(crate) fn head(&self) -> Option<&Prepared> {
+    pub(crate) fn head(&self) -> Option<&SharedHead> {
         let variant = self.file.variants.get(self.variant)?;
         Some(if self.not_modified { &variant.not_modified } else { &variant.whole })
     }

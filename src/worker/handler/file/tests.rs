@@ -214,7 +214,7 @@ fn body(answer: &Answer) -> Vec<u8> {
 fn length(answer: &Answer) -> BodyLength {
     match answer {
         Answer::Ready(ready) if ready.not_modified => BodyLength::None,
-        Answer::Ready(ready) => BodyLength::Known(ready.head().unwrap().length()),
+        Answer::Ready(ready) => BodyLength::Known(ready.head().unwrap().plain().length()),
         Answer::Send { body, .. } => *body,
         Answer::Refuse(_) | Answer::Nothing(_) | Answer::First(_) => BodyLength::None,
     }
