@@ -7,12 +7,12 @@
 //!  L5  main.rs   cli/
 //!  L4  master/ ---- never import each other ---- worker/ ---- helper/ ---- scripts/
 //!  L3  event/ (the only user of mio)          config/
-//!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ cache/ balance/ accesslog/
+//!  L2  cores, pure:  supervisor/ cron/ dispatch/ renewal/ h1/ h2/ proxied/ gateway/ route/ policy/ filter/ cache/ balance/ accesslog/
 //!  L1  vocabulary, pure data:  http/  control/
 //!  L0  buf/  slab/  secret.rs  timer/ (pure)   sys/ (syscalls; imported by L3 to L5)
 //! ```
 //!
-//! Arrows go down only. L2 cores do not import each other, except `gateway → h1` and `h2 → h1`. Cores decide and never do I/O;
+//! Arrows go down only. L2 cores do not import each other, except `gateway → h1`, `h2 → h1` and `filter → policy`. Cores decide and never do I/O;
 //! shells (`worker/`, `master/`, `event/`) do I/O and never decide; `sys` is the only place with `unsafe`.
 //! `tests/it/layers.rs` enforces this.
 //!
@@ -47,6 +47,7 @@
 //! | exchange | one request and its response |
 //! | owner | the address of an exchange: its client, and its number on that connection |
 //! | reply | the door through which the response of an exchange leaves |
+//! | filter | what a response passes on its way out, that sees or changes it: the opposite of a policy's rule |
 //! | drive | one call of a connection or an exchange: it does what can be done now |
 //! | credentials | what TLS needs at one moment: certificates with their keys, who signs those of clients, keys of tickets, open challenges |
 //! | keyring | what holds them: of the master, which reads, makes and hands them over; of a worker, which answers by them |
@@ -177,6 +178,7 @@ pub mod balance;
 pub mod cache;
 pub(crate) mod cron;
 pub mod dispatch;
+pub(crate) mod filter;
 pub mod gateway;
 pub mod h1;
 pub mod h2;

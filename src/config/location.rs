@@ -54,7 +54,6 @@ pub(crate) const POLICIES_LATER: &[&str] = &[
     "auth",
     "limit",
     "rewrite",
-    "compress",
     "cache_responses",
 ];
 
@@ -85,6 +84,7 @@ impl Section for Location {
         keys.key("headers", &mut headers::Said(&mut self.policies.headers));
         keys.key("cors", &mut cors::Said(&mut self.policies.cors));
         keys.key("internal", &mut self.policies.internal);
+        keys.key("compress", &mut self.policies.compress);
         let mut probe = self.policies.asleep_200.then_some(Probe);
         keys.key("probe", &mut probe);
         self.policies.asleep_200 = probe.is_some();

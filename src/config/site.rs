@@ -16,6 +16,7 @@ use super::{cors, headers};
 use crate::http::Network;
 use crate::http::target::ipv6_name;
 use crate::policy::Policies;
+use crate::policy::compress::Compressing;
 use crate::route::HostPattern;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -47,8 +48,14 @@ pub struct Site {
 }
 
 /// Policies of a site unless it says otherwise.
-pub(crate) const DEFAULT_POLICIES: Policies =
-    Policies { max_body: Some(20 << 20), asleep_200: false, internal: false, headers: None, cors: None };
+pub(crate) const DEFAULT_POLICIES: Policies = Policies {
+    max_body: Some(20 << 20),
+    asleep_200: false,
+    internal: false,
+    headers: None,
+    cors: None,
+    compress: Compressing::Off,
+};
 
 /// A site, with the places of its names and addresses.
 #[derive(Clone, Default)]
@@ -87,6 +94,7 @@ impl Section for Draft {
         keys.key("max_body", &mut self.site.policies.max_body);
         keys.key("headers", &mut headers::Said(&mut self.site.policies.headers));
         keys.key("cors", &mut cors::Said(&mut self.site.policies.cors));
+        keys.key("compress", &mut self.site.policies.compress);
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));

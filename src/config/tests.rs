@@ -3,6 +3,7 @@
 use super::*;
 use crate::h1::Settings;
 use crate::policy::Policies;
+use crate::policy::compress::Compressing;
 use crate::route::{HostPattern, Matcher};
 use crate::supervisor::Processes;
 use std::cell::RefCell;
@@ -264,7 +265,10 @@ fn defaults_are_filled_in() {
     let config = load_text(&app("")).unwrap();
     assert_eq!(config.workers.processes, Processes { min: 3, max: 3 });
     assert_eq!(config.temp_dir, Path::new("/var/tmp"));
-    assert_eq!(config.sites[0].policies, Policies { max_body: Some(20 << 20), ..Policies::default() });
+    assert_eq!(
+        config.sites[0].policies,
+        Policies { max_body: Some(20 << 20), compress: Compressing::Off, ..Policies::default() }
+    );
     assert_eq!(config.sites[0].label, "site 1");
     let app = &config.apps[0];
     assert_eq!(app.processes, Processes { min: 1, max: 1 });

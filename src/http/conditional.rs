@@ -109,7 +109,7 @@ fn any_tag(head: &RequestHead, name: &str, current: Option<&[u8]>, same: fn(&[u8
 }
 
 /// The entity tag that `text` begins with (RFC 9110 §8.8.3), and what follows it. Commas may stand inside.
-fn take_tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn take_tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let mark = if text.starts_with(b"W/") { 2 } else { 0 };
     let opaque = text.get(mark..)?.strip_prefix(b"\"")?;
     let length = opaque.iter().position(|byte| *byte == b'"')?;

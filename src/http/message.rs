@@ -243,12 +243,12 @@ impl RequestHead {
     }
 
     /// The values of all fields of that name.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.fields().filter(|(have, _)| have.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Name and value of every field, in order.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.fields.iter().map(|(name, value)| (name.of(&self.raw), value.of(&self.raw)))
     }
 
@@ -294,6 +294,20 @@ impl RequestHead {
         let (method, target) = (put(method), put(target));
         let fields = fields.map(|(name, value)| (put(name), put(value))).collect();
         Self::new(raw, method, target, self.version, fields)
+    }
+
+    /// The same head with other values for those fields for which there are some.
+    #[must_use]
+    pub(crate) fn with_values(&self, mut other: impl FnMut(&[u8], &[u8]) -> Option<Vec<u8>>) -> Self {
+        let mut head = self.clone();
+        for ((name, value), span) in self.fields().zip(head.fields.iter_mut().map(|(_, span)| span)) {
+            if let Some(value) = other(name, value) {
+                let start = head.raw.len() as u32;
+                head.raw.extend_from_slice(&value);
+                *span = Span { start, end: head.raw.len() as u32 };
+            }
+        }
+        head
     }
 
     /// How many bytes the head had on the wire.

@@ -3,6 +3,7 @@
 //! comes of it; the exchange carries that out.
 
 pub mod chain;
+pub mod compress;
 pub mod condition;
 pub(crate) mod cors;
 pub(crate) mod headers;
@@ -10,6 +11,8 @@ pub(crate) mod headers;
 use cors::Cors;
 use headers::Headers;
 use std::rc::Rc;
+
+use compress::Compressing;
 
 /// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
 /// of its site unless it says otherwise.
@@ -25,6 +28,8 @@ pub struct Policies {
     pub(crate) headers: Option<Rc<Headers>>,
     /// What scripts of other origins may.
     pub(crate) cors: Option<Rc<Cors>>,
+    /// Whether and how its responses are compressed.
+    pub compress: Compressing,
 }
 
 impl Policies {
@@ -41,6 +46,7 @@ impl Policies {
             max_body: self.max_body.or(site.max_body),
             headers: headers.map(Rc::new),
             cors: self.cors.or_else(|| site.cors.clone()),
+            compress: self.compress.or(&site.compress),
             ..self
         }
     }

@@ -6,6 +6,7 @@ use super::challenges::Challenges;
 use super::client_quota::{ClientQuota, Counted};
 use super::edits::Edits;
 use super::exchange::Peer;
+use super::filters::Encoders;
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
 use super::handshakes::Handshakes;
@@ -139,6 +140,8 @@ pub(super) struct Context {
     /// Requests that run beside another one of their connection.
     pub(super) beside: Beside,
     pub(super) rooms: Rooms,
+    /// Coders of responses that have ended.
+    pub(super) encoders: Encoders,
     /// A request found no descriptor left in this turn.
     pub(super) is_short: bool,
     /// The worker drains and leaves by then, whatever still runs.
@@ -226,6 +229,7 @@ impl Context {
             faults: Faults::default(),
             beside: Beside::new(boot.config.workers.connections, process::open_files_limit()),
             rooms: Rooms::default(),
+            encoders: Encoders::default(),
             is_short: false,
             leave_by: None,
             config: boot.config,
@@ -328,15 +332,15 @@ impl Context {
         self.ordered(NO_THREAD, ordered)
     }
 
-    /// Has the next bytes of a far file read; the client is told when they are there.
+    /// Has the next bytes of a far file read; who waits is told when they are there.
     pub(super) fn fetch(
         &mut self,
-        client: Key,
+        whom: Whom,
         file: (&OpenFile, Far),
         part: &Range<u64>,
         stamp: Option<Stamp>,
     ) -> ReadFirst {
-        let ordered = self.reader.fetch(client, file, part, stamp, self.now);
+        let ordered = self.reader.fetch(whom, file, part, stamp, self.now);
         self.ordered(NO_THREAD, ordered)
     }
 

@@ -11,12 +11,14 @@
 //! | Tunnel | bytes of both sides, and their ends | Sent |
 //! | WebSocket | messages of both sides, and their ends | Sent |
 //! | Telling | an edit, of which a page is to know | Sent, when the worker drains |
+//! | Filtering | what the response passes, which has not given on all of it | Sent |
 //! | Sent | the connection: everything was given to it | the record in the access log, exactly once |
 
 mod admit;
 mod apps;
 mod faults;
 mod files;
+mod filtered;
 mod heads;
 mod inside;
 mod live;
@@ -135,14 +137,23 @@ struct Request {
 enum Step {
     Waiting(Box<waiting::Waiting>),
     Reading(Box<Reading>),
-    Spooling { whom: Collector, spool: RequestSpool },
-    Queued { app: usize, body: RequestBody, until: Time },
+    Spooling {
+        whom: Collector,
+        spool: RequestSpool,
+    },
+    Queued {
+        app: usize,
+        body: RequestBody,
+        until: Time,
+    },
     App(Box<app::AppRun>),
     Shared(Box<app::SharedRun>),
     Proxy(Box<proxy::ProxyRun>),
     Tunnel(Box<tunnel::Run>),
     WebSocket(Box<websocket::Run>),
     Telling(live::Telling),
+    /// When to look whether the disk that it waits for hangs.
+    Filtering(Time),
     Sent,
 }
 
@@ -416,7 +427,7 @@ impl Exchange {
             Step::Proxy(run) => run.wants_body(),
             Step::Tunnel(run) => run.wants_client(),
             Step::WebSocket(run) => run.wants_client(),
-            Step::Spooling { .. } | Step::Telling(_) | Step::Sent => true,
+            Step::Spooling { .. } | Step::Telling(_) | Step::Filtering(_) | Step::Sent => true,
             // What comes before there is a tunnel is for the tunnel.
             Step::Queued { .. } | Step::App(_) | Step::Shared(_) => !self.asks_tunnel(),
         }
@@ -443,6 +454,7 @@ impl Exchange {
             | Step::App(_)
             | Step::Shared(_)
             | Step::Telling(_)
+            | Step::Filtering(_)
             | Step::Sent => {}
         }
     }
@@ -489,6 +501,7 @@ impl Exchange {
             | Step::Tunnel(_)
             | Step::WebSocket(_)
             | Step::Telling(_)
+            | Step::Filtering(_)
             | Step::Sent => {}
         }
     }
@@ -557,12 +570,17 @@ impl Exchange {
             Step::Tunnel(run) => Some(run.deadline()),
             Step::WebSocket(run) => run.deadline(),
             Step::Telling(telling) => Some(telling.until),
+            Step::Filtering(until) => Some(*until),
             Step::Spooling { .. } | Step::Sent => None,
         }
     }
 
     /// Does what can be done now; whether anything was.
     pub(super) fn advance(&mut self, drive: &mut Drive<'_>) -> bool {
+        if drive.reply.is_filtered() { self.advance_filtered(drive) } else { self.advance_step(drive) }
+    }
+
+    fn advance_step(&mut self, drive: &mut Drive<'_>) -> bool {
         match &mut self.step {
             Step::Waiting(_) => self.advance_waiting(drive),
             Step::Reading(_) => self.advance_reading(drive),
@@ -605,7 +623,7 @@ impl Exchange {
                 self.take_advance(advance, drive)
             }
             Step::Telling(_) => self.advance_telling(drive),
-            Step::Spooling { .. } | Step::Sent => false,
+            Step::Spooling { .. } | Step::Filtering(_) | Step::Sent => false,
         }
     }
 
@@ -679,14 +697,17 @@ impl Exchange {
     /// A response that is shorter than it announced breaks the connection off, and of a longer one the rest is cut: both
     /// look like a fault of the server unless it says whose they are.
     fn compare_length(&mut self, drive: &mut Drive<'_>) {
-        let Some((given, length)) = drive.reply.tally().mismatch() else { return };
+        let Some((given, length)) = drive.reply.mismatch() else { return };
         self.note(Fault::WrongLength, &format!("{given} bytes instead of {length}"), drive.cx);
     }
 
     /// The client has gone, or the request is refused: gives up what runs for it, without hurting the app.
     pub(super) fn cancel(&mut self, drive: &mut Drive<'_>) {
-        let Drive { owner, cx, .. } = drive;
+        let Drive { owner, reply, cx, .. } = drive;
         self.waits_no_more(cx.now);
+        if reply.waits_for_disk() {
+            cx.forget_read(Whom::Exchange(*owner));
+        }
         match std::mem::replace(&mut self.step, Step::Sent) {
             Step::Queued { app, .. } => cx.leave_queue(app, *owner),
             Step::App(mut run) => run.cancel(cx),
@@ -697,7 +718,7 @@ impl Exchange {
             Step::Waiting(waiting) => self.stop_waiting(waiting.what(), drive),
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Telling(_) => cx.edits.leave(*owner),
-            Step::Spooling { .. } | Step::Sent => {}
+            Step::Spooling { .. } | Step::Filtering(_) | Step::Sent => {}
         }
     }
 
@@ -706,7 +727,7 @@ impl Exchange {
     /// ever, is given up: whether it was. The latter also while a part of it waits to be written, which is then all that
     /// leaves; the former only at `first`.
     pub(super) fn client_left(&mut self, first: bool, drive: &mut Drive<'_>) -> bool {
-        let endless = drive.reply.tally().is_endless();
+        let endless = drive.reply.is_endless();
         self.left = match &self.step {
             Step::Queued { .. } | Step::Waiting(_) => first,
             Step::Proxy(run) => !run.has_ended() && (endless || (first && !drive.reply.has_begun())),
@@ -716,7 +737,7 @@ impl Exchange {
             // Its other side is told, and may have more to say.
             Step::Tunnel(_) | Step::WebSocket(_) => false,
             Step::Telling(_) => true,
-            Step::Reading(_) | Step::Spooling { .. } | Step::Sent => false,
+            Step::Reading(_) | Step::Spooling { .. } | Step::Filtering(_) | Step::Sent => false,
         };
         if self.left {
             self.note(Fault::Left, "", drive.cx);

@@ -22,6 +22,7 @@ mod drain;
 mod drive;
 mod edits;
 mod exchange;
+mod filters;
 pub(crate) mod handler;
 mod handshakes;
 mod heads;

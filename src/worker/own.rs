@@ -13,7 +13,7 @@ use super::context::{Context, Timer};
 use super::drive::Drive;
 use super::exchange::{Exchange, Given};
 use super::owner::Owner;
-use super::reply::{Door, Reply, Tally};
+use super::reply::{Door, Reply};
 use super::stream::{Room, Stream};
 use crate::buf::Segment;
 use crate::http::ResponseHead;
@@ -162,7 +162,7 @@ impl Own {
         let Ask { whom, given, until, keep } = ask;
         cx.owns.begins(whom, key);
         let exchange = Exchange::of_our_own(given.peer.clone(), cx);
-        let room = cx.rooms.take(Stream { exchange, tally: Tally::default() });
+        let room = cx.rooms.take(Stream::new(exchange));
         let sink = Sink { keep, ..Sink::default() };
         Self { room, whom, until, sink, begin: Some(given), is_over: false, armed: Time::NEVER }
     }
@@ -173,9 +173,9 @@ impl Own {
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>) -> T,
     ) -> Option<T> {
-        let Stream { exchange, tally } = (*self.room).as_mut()?;
+        let Stream { exchange, tally, filters } = (*self.room).as_mut()?;
         let config = Rc::clone(&cx.config);
-        let reply = Reply::new(Door::Own { sink: &mut self.sink }, tally, exchange.id());
+        let reply = Reply::new(Door::Own { sink: &mut self.sink }, tally, filters, exchange.id());
         let owner = Owner { client: key, stream: NUMBER };
         Some(act(exchange, &mut Drive { owner, reply, config: &config, cx }))
     }

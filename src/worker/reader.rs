@@ -257,13 +257,13 @@ impl Reader {
         self.order(whom, Origin::Disk, path, Box::new(work), now)
     }
 
-    /// Has the bytes at the beginning of a part of a far file read for a client.
+    /// Has the bytes at the beginning of a part of a far file read for who sends them.
     ///
     /// # Errors
     /// EMFILE; as [`Self::order`].
     pub(super) fn fetch(
         &mut self,
-        client: Key,
+        whom: Whom,
         (file, far): (&OpenFile, Far),
         range: &Range<u64>,
         stamp: Option<Stamp>,
@@ -274,7 +274,7 @@ impl Reader {
         let file = FarFile::new(file.as_fd().try_clone_to_owned()?, far, &self.hand);
         let (offset, len) = (range.start, range.end.saturating_sub(range.start).min(CHUNK));
         let work = move |_: &mut [u8]| Outcome::Bytes(fetch(file.as_fd(), offset, len as usize, stamp));
-        self.order(Whom::Connection(client), Origin::Far(far), path, Box::new(work), now)
+        self.order(whom, Origin::Far(far), path, Box::new(work), now)
     }
 
     /// Gives the threads a job.

@@ -7,13 +7,18 @@
 //! | `head`, then `send` as long as `has_room`, then `finish` | once |
 //! | `prepared` | instead of these three |
 //! | `break_off` | instead of `finish` |
+//! | `compress` | before all of these: what the response passes (`super::filters`) |
+//! | `pause`, `pump` | while it passes that |
 //! | `switch`, then `send` as long as `has_room`, `shut`, `finish` | instead of an answer: a tunnel |
 
 use super::context::Context;
+use super::filters::{Filters, Pumped};
 use super::heads::{HeadPolicy, SharedHead};
 use super::id::RequestId;
 use super::own::Sink;
+use super::owner::Owner;
 use crate::buf::Segment;
+use crate::filter::coding::Asked;
 use crate::h1::{self, Prepared};
 use crate::h2::{self, StreamId};
 use crate::http::fault::Refusal;
@@ -24,6 +29,8 @@ use crate::http::{BodyLength, Fields, ResponseHead, Status};
 pub(super) struct Reply<'a> {
     door: Door<'a>,
     tally: &'a mut Tally,
+    /// What it passes; `None` of most.
+    filters: &'a mut Option<Box<Filters>>,
     /// Of the request.
     id: RequestId,
 }
@@ -78,30 +85,46 @@ impl Tally {
         };
         self.given.min(most).min(written.saturating_sub(self.before))
     }
-
-    /// Whether there is a head that does not tell how long the body will be.
-    pub(super) fn is_endless(&self) -> bool {
-        self.status.is_some() && self.announced == BodyLength::Unknown
-    }
-
-    /// Bytes given and announced, if they differ.
-    pub(super) fn mismatch(&self) -> Option<(u64, u64)> {
-        match self.announced {
-            BodyLength::Known(length) if length != self.given => Some((self.given, length)),
-            _ => None,
-        }
-    }
 }
 
 impl<'a> Reply<'a> {
     /// To the request of that id.
-    pub(super) fn new(door: Door<'a>, tally: &'a mut Tally, id: RequestId) -> Self {
-        Self { door, tally, id }
+    pub(super) fn new(
+        door: Door<'a>,
+        tally: &'a mut Tally,
+        filters: &'a mut Option<Box<Filters>>,
+        id: RequestId,
+    ) -> Self {
+        Self { door, tally, filters, id }
     }
 
-    /// What it has given so far.
-    pub(super) fn tally(&self) -> &Tally {
-        self.tally
+    /// What was announced of the body, by who gives it, and bytes that were given.
+    fn given(&self) -> (BodyLength, u64) {
+        let given = self.filters.as_ref().and_then(|filters| filters.given());
+        given.unwrap_or((self.tally.announced, self.tally.given))
+    }
+
+    /// Whether there is a head that does not tell how long the body will be.
+    pub(super) fn is_endless(&self) -> bool {
+        self.has_begun() && self.given().0 == BodyLength::Unknown
+    }
+
+    /// Bytes given and announced, if they differ.
+    pub(super) fn mismatch(&self) -> Option<(u64, u64)> {
+        match self.given() {
+            (BodyLength::Known(length), given) if length != given => Some((given, length)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is for us.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.door, Door::Own { .. })
+    }
+
+    /// How the response is compressed, if it is to be: before its head.
+    pub(super) fn compress(&mut self, asked: Option<Asked>) {
+        *self.filters = asked.map(|asked| Box::new(Filters::of(asked)));
     }
 
     /// Whether there is a head already.
@@ -184,7 +207,18 @@ impl<'a> Reply<'a> {
     }
 
     /// The head. `body` says what follows; it is left out where the method or the status forbids it.
-    pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
+    pub(super) fn head(&mut self, head: &ResponseHead, body: BodyLength, cx: &mut Context) {
+        match self.filters.as_deref_mut() {
+            None => self.pass_head(head, body, cx),
+            Some(filters) => {
+                let mut head = head.clone();
+                let body = filters.head(&mut head, body, cx);
+                self.pass_head(&head, body, cx);
+            }
+        }
+    }
+
+    fn pass_head(&mut self, head: &ResponseHead, body: BodyLength, cx: &Context) {
         let changed = self.tally.policy.as_ref().map(|policy| policy.apply(head));
         let head = changed.as_ref().unwrap_or(head);
         let id = self.id.digits();
@@ -202,6 +236,7 @@ impl<'a> Reply<'a> {
 
     /// The head of a 101, which HTTP/2 has as a 200; what follows it, both ways, is of another protocol. Whether it does.
     pub(super) fn switch(&mut self, head: &ResponseHead, cx: &Context) -> bool {
+        *self.filters = None;
         let changed = self.tally.policy.as_ref().map(|policy| policy.apply(head));
         let head = changed.as_ref().unwrap_or(head);
         let id = self.id.digits();
@@ -238,6 +273,17 @@ impl<'a> Reply<'a> {
 
     /// The next piece of the body.
     pub(super) fn send(&mut self, segment: Segment) {
+        match self.filters.as_deref_mut() {
+            None => self.pass(segment),
+            Some(filters) => {
+                if let Some(segment) = filters.send(segment) {
+                    self.pass(segment);
+                }
+            }
+        }
+    }
+
+    fn pass(&mut self, segment: Segment) {
         self.tally.given = self.tally.given.saturating_add(segment.len());
         match &mut self.door {
             Door::H1 { conn, .. } => conn.send(segment),
@@ -246,8 +292,64 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Whether it passes something.
+    #[inline(always)]
+    pub(super) fn is_filtered(&self) -> bool {
+        self.filters.is_some()
+    }
+
+    /// Who gives the body has nothing more of it now: what there is leaves, unless other bytes wait before it.
+    pub(super) fn pause(&mut self) {
+        let has_room = self.has_room();
+        if let Some(filters) = self.filters.as_deref_mut().filter(|_| has_room)
+            && let Some(segment) = filters.pause()
+        {
+            self.pass(segment);
+        }
+    }
+
+    /// Goes on with what was given and has not left, as there is room for it.
+    pub(super) fn pump(&mut self, owner: Owner, cx: &mut Context) -> Pumped {
+        let has_room = self.has_room_behind();
+        let Some(filters) = self.filters.as_deref_mut().filter(|_| has_room) else { return Pumped::Nothing };
+        match filters.pump(owner, cx) {
+            Pumped::Moved(segment) => {
+                if let Some(segment) = segment {
+                    self.pass(segment);
+                }
+                self.end(cx);
+                Pumped::Moved(None)
+            }
+            pumped => pumped,
+        }
+    }
+
     /// The response is complete, with what follows the body where that can be said.
-    pub(super) fn finish(&mut self, trailers: Fields, cx: &Context) {
+    pub(super) fn finish(&mut self, trailers: Fields, cx: &mut Context) {
+        match self.filters.as_deref_mut() {
+            Some(filters) if filters.reads_body() => {
+                filters.finish(trailers);
+                self.end(cx);
+            }
+            _ => self.pass_finish(trailers, cx),
+        }
+    }
+
+    /// The end leaves, if all before it has come out of what it passes.
+    fn end(&mut self, cx: &mut Context) {
+        match self.filters.as_deref_mut().and_then(|filters| filters.end(cx)) {
+            None => {}
+            Some(Ok((last, trailers))) => {
+                if let Some(last) = last {
+                    self.pass(last);
+                }
+                self.pass_finish(trailers, cx);
+            }
+            Some(Err(())) => self.break_off(),
+        }
+    }
+
+    fn pass_finish(&mut self, trailers: Fields, cx: &Context) {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.finish_with(&trailers, cx.now),
             Door::H2 { conn, stream } => conn.finish_with(*stream, trailers, cx.now),
@@ -255,17 +357,26 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// Whether something was given that the connection has not been given yet, be it only the end.
+    pub(super) fn holds_back(&self) -> bool {
+        self.filters.as_ref().is_some_and(|filters| filters.reads_body())
+    }
+
+    /// Whether what it passes waits for a disk.
+    pub(super) fn waits_for_disk(&self) -> bool {
+        self.filters.as_ref().is_some_and(|filters| filters.waits_for_disk())
+    }
+
     /// A whole response, its head encoded before; `body` has the length that the head announces, or is not there.
-    pub(super) fn prepared(&mut self, head: &SharedHead, body: Option<Segment>, cx: &Context) {
+    pub(super) fn prepared(&mut self, head: &SharedHead, body: Option<Segment>, cx: &mut Context) {
+        if self.is_filtered() {
+            return self.unprepared(head, body, cx);
+        }
         let Some(policy) = &self.tally.policy else { return self.encoded(head.plain(), body, cx) };
         match policy.prepared(head) {
             Some(head) => self.encoded(&head, body, cx),
-            None => {
-                // It is another one for each request.
-                self.head(&head.plain().unprepared(), head.body(), cx);
-                body.into_iter().for_each(|body| self.send(body));
-                self.finish(Fields::new(), cx);
-            }
+            // It is another one for each request.
+            None => self.unprepared(head, body, cx),
         }
     }
 
@@ -295,8 +406,16 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// The same as an ordinary response.
+    fn unprepared(&mut self, head: &SharedHead, body: Option<Segment>, cx: &mut Context) {
+        self.head(&head.plain().unprepared(), head.body(), cx);
+        body.into_iter().for_each(|body| self.send(body));
+        self.finish(Fields::new(), cx);
+    }
+
     /// The response cannot be completed: what there is of it leaves, and the client sees that the rest is missing.
     pub(super) fn break_off(&mut self) {
+        *self.filters = None;
         match &mut self.door {
             Door::H1 { conn, .. } => conn.break_off(),
             Door::H2 { conn, stream } => conn.break_off(*stream),
@@ -306,6 +425,15 @@ impl<'a> Reply<'a> {
 
     /// Whether more of the body may be sent.
     pub(super) fn has_room(&self) -> bool {
+        self.held().0 == 0 && self.has_room_behind()
+    }
+
+    /// Bytes that what it passes has not done, and those of them in memory.
+    fn held(&self) -> (u64, u64) {
+        self.filters.as_ref().map_or((0, 0), |filters| filters.held())
+    }
+
+    fn has_room_behind(&self) -> bool {
         match &self.door {
             Door::H1 { conn, .. } => conn.has_room(),
             Door::H2 { conn, stream } => conn.has_room(*stream),
@@ -315,25 +443,27 @@ impl<'a> Reply<'a> {
 
     /// Bytes that wait to be written, files included.
     pub(super) fn waiting(&self) -> u64 {
-        match &self.door {
+        let waiting = match &self.door {
             Door::H1 { conn, .. } => conn.waiting().len(),
             Door::H2 { conn, stream } => conn.waiting_of(*stream).0,
             Door::Own { .. } => 0,
-        }
+        };
+        waiting.saturating_add(self.held().0)
     }
 
     /// Bytes that wait in memory to be written.
     pub(super) fn in_memory(&self) -> u64 {
-        match &self.door {
+        let waiting = match &self.door {
             Door::H1 { conn, .. } => conn.waiting().memory() as u64,
             Door::H2 { conn, stream } => conn.waiting_of(*stream).1,
             Door::Own { .. } => 0,
-        }
+        };
+        waiting.saturating_add(self.held().1)
     }
 
-    /// Whether a body of known length leaves as it is, without frames.
+    /// Whether a body of known length leaves as it is, without frames; to be asked once there is a head.
     pub(super) fn is_unframed(&self) -> bool {
-        matches!(self.door, Door::H1 { .. })
+        matches!(self.door, Door::H1 { .. }) && !self.holds_back()
     }
 
     /// Whether other responses of the connection take as much memory as all may.
@@ -359,6 +489,8 @@ fn common<'a>(id: &'a [u8; RequestId::DIGITS], status: Status, tally: &Tally, cx
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timer::Time;
+    use std::rc::Rc;
 
     /// What was announced, given, and written before and of the body; what counts as sent, and whether it is as announced.
     #[test]
@@ -378,9 +510,13 @@ mod tests {
             // HEAD, 204, 304.
             (None, 50, 100, 900, 0, false),
         ] {
-            let tally = Tally { status: Some(Status(200)), announced, given, before, ..Tally::default() };
+            let mut tally = Tally { status: Some(Status(200)), announced, given, before, ..Tally::default() };
             let label = format!("{announced:?} {given} {before} {written}");
-            assert_eq!((tally.sent(written), tally.mismatch().is_some()), (sent, mismatch), "{label}");
+            let mut conn = h1::Conn::new(Rc::new(h1::Settings::default()), Time::ZERO);
+            let (sent_now, mut filters) = (tally.sent(written), Option::None);
+            let door = Door::H1 { conn: &mut conn, written };
+            let reply = Reply::new(door, &mut tally, &mut filters, RequestId::SOME);
+            assert_eq!((sent_now, reply.mismatch().is_some()), (sent, mismatch), "{label}");
         }
     }
 }

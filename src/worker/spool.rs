@@ -432,6 +432,7 @@ mod tests {
     use crate::http::serving::Common;
     use crate::http::{BodyLength, ResponseHead};
     use crate::sys::file;
+    use crate::worker::filters::Filters;
     use crate::worker::id::RequestId;
     use crate::worker::reply::{Door, Tally};
     use std::fs::File;
@@ -467,20 +468,22 @@ mod tests {
     }
 
     /// A connection that waits for an answer, and what was given to it.
-    fn connection() -> (h1::Conn, Tally) {
+    type Answered = (h1::Conn, Tally, Option<Box<Filters>>);
+
+    fn connection() -> Answered {
         let mut conn = h1::Conn::new(Rc::default(), Time::ZERO);
         conn.feed(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", Time::ZERO);
         assert!(conn.poll().is_some());
         let common = Common { date: b"", id: None, strict: None };
         conn.respond(&ResponseHead::new(200), BodyLength::Known(1 << 20), common, Time::ZERO);
-        (conn, Tally::default())
+        (conn, Tally::default(), None)
     }
 
-    fn reply<'a>((conn, tally): &'a mut (h1::Conn, Tally)) -> Reply<'a> {
-        Reply::new(Door::H1 { conn, written: 0 }, tally, RequestId::SOME)
+    fn reply<'a>((conn, tally, filters): &'a mut Answered) -> Reply<'a> {
+        Reply::new(Door::H1 { conn, written: 0 }, tally, filters, RequestId::SOME)
     }
 
-    fn take_all((conn, _): &mut (h1::Conn, Tally)) {
+    fn take_all((conn, ..): &mut Answered) {
         let length = conn.waiting().len();
         conn.out().consume(length);
     }

@@ -2,6 +2,8 @@
 
 use super::context::Context;
 use super::exchange::Exchange;
+use super::filters::Filters;
+use super::reader::Outcome;
 use super::reply::Tally;
 use std::collections::VecDeque;
 
@@ -14,6 +16,23 @@ pub(super) struct Stream {
     pub(super) exchange: Exchange,
     /// What its response was given.
     pub(super) tally: Tally,
+    /// What it passes.
+    pub(super) filters: Option<Box<Filters>>,
+}
+
+impl Stream {
+    /// Of an exchange that begins.
+    pub(super) fn new(exchange: Exchange) -> Self {
+        Self { exchange, tally: Tally::default(), filters: None }
+    }
+
+    /// What had to be done first is: for its answer, or for what that passes.
+    pub(super) fn note_read(&mut self, outcome: Outcome) {
+        match self.filters.as_deref_mut().filter(|filters| filters.waits_for_disk()) {
+            Some(filters) => filters.note_read(outcome),
+            None => self.exchange.note_read(outcome),
+        }
+    }
 }
 
 /// Where an exchange is while it runs: boxed, so that it stays when it is over.
@@ -21,7 +40,7 @@ pub(super) type Room = Box<Option<Stream>>;
 
 /// The exchange in it is over, after so many bytes were written over the connection.
 pub(super) fn log(room: Room, written: u64, cx: &mut Context) {
-    if let Some(Stream { exchange, tally }) = &*room {
+    if let Some(Stream { exchange, tally, .. }) = &*room {
         exchange.done(tally.status(), tally.sent(written), cx);
     }
     cx.rooms.give_back(room);

@@ -365,7 +365,7 @@ impl Transport {
         let part = offset..offset.saturating_add(len.min(FILE_SLICE));
         if let Some(far) = file.far() {
             let file = Rc::clone(file);
-            if cx.fetch(key, (&file, far), &part, stamp) != ReadFirst::Begun {
+            if cx.fetch(reader::Whom::Connection(key), (&file, far), &part, stamp) != ReadFirst::Begun {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.disk = Disk::Reads;

@@ -20,6 +20,7 @@ mod chaos;
 mod cheap;
 mod command_apps;
 mod commands;
+mod compression;
 mod conf;
 mod cors;
 mod cron;

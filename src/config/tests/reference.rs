@@ -12,7 +12,7 @@ const REFERENCE: &str = include_str!("../../../conf/reference.ron");
 /// Everything that there is, with no more than must be given, as the reference gives it.
 const DEFAULTS: &str = r#"(
     log: (access: ()),
-    sites: [(listen: [":80"], log: (access: ()), cors: "*", locations: [
+    sites: [(listen: [":80"], log: (access: ()), cors: "*", compress: (), locations: [
         (path: "/static/", to: Files(root: "static")),
         (exact: "/robots.txt", to: Respond()),
         (path: "/old/", to: Redirect(location: "/new$rest")),
@@ -20,11 +20,11 @@ const DEFAULTS: &str = r#"(
         (path: "/cgi-bin/", to: Cgi("cgi-bin")),
         (path: "/", to: App("blog")),
     ]), (
-        names: ["news.example", "www.news.example"],
+        names: ["news.example", "www.news.example"], compress: (),
         tls: (certificates: Acme(eab: (key_id: "kid-1", key: "tls/eab.key")), clients: (ca: "tls/clients.pem")),
         locations: [(path: "/", to: App("blog"))],
     ), (
-        names: ["shop.example", "*.shop.example"], tls: [(cert: "tls/shop.pem", key: "tls/shop.key")], locations: [(path: "/", to: App("blog"))],
+        names: ["shop.example", "*.shop.example"], compress: (), tls: [(cert: "tls/shop.pem", key: "tls/shop.key")], locations: [(path: "/", to: App("blog"))],
     )],
     apps: {"blog": (module: "config.wsgi:application", ready: (path: "/healthz")), "chat": (command: ["uvicorn", "--fd", "3", "chat:app"])},
     upstreams: {"api": (servers: [(address: "unix:/run/api.sock")]), "partner": (servers: [(address: "unix:/run/api.sock")], tls: (name: "api.partner.example"))},
@@ -33,12 +33,14 @@ const DEFAULTS: &str = r#"(
 )"#;
 
 /// Keys whose defaults the reference has in words only, as they depend on something or another value is the example.
-const IN_WORDS: [&str; 14] = [
+const IN_WORDS: [&str; 16] = [
     ".sites[].cors.origins",
     ".resolver.servers",
     ".sites[].listen",
     ".sites[].tls.certificatesAcme.storage",
+    ".sites[].compress.types",
     ".sites[].log.access.path",
+    ".sites[].locations[].compress.types",
     ".sites[].locations[].over_regex",
     ".apps{}.chdir",
     ".apps{}.python",

@@ -12,7 +12,7 @@ use crate::worker::drive::Drive;
 use crate::worker::exchange::Exchange;
 use crate::worker::owner::Owner;
 use crate::worker::reader;
-use crate::worker::reply::{Door, Reply, Tally};
+use crate::worker::reply::{Door, Reply};
 use crate::worker::shortage::Expendable;
 use crate::worker::stream::{self, Room, Stream, Trailing};
 use std::rc::Rc;
@@ -110,7 +110,7 @@ impl Http1 {
         }
         self.streams = self.streams.wrapping_add(1);
         let exchange = Exchange::new(connection.peer.clone(), cx);
-        self.stream = Some(cx.rooms.take(Stream { exchange, tally: Tally::default() }));
+        self.stream = Some(cx.rooms.take(Stream::new(exchange)));
     }
 
     fn with_exchange(
@@ -119,14 +119,15 @@ impl Http1 {
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
-        let Some(Stream { exchange, tally }) = self.stream.as_mut().and_then(|room| room.as_mut().as_mut())
+        let Some(Stream { exchange, tally, filters }) =
+            self.stream.as_mut().and_then(|room| room.as_mut().as_mut())
         else {
             return;
         };
         let config = Rc::clone(&cx.config);
         let owner = Owner { client: connection.client, stream: self.streams };
         let door = Door::H1 { conn: &mut self.conn, written: connection.written };
-        let reply = Reply::new(door, tally, exchange.id());
+        let reply = Reply::new(door, tally, filters, exchange.id());
         act(exchange, &mut Drive { owner, reply, config: &config, cx });
     }
 
@@ -279,7 +280,7 @@ impl Protocol for Http1 {
         if self.streams == number
             && let Some(stream) = self.stream_mut()
         {
-            stream.exchange.note_read(outcome);
+            stream.note_read(outcome);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::worker::drive::Drive;
 use crate::worker::exchange::{Exchange, Peer};
 use crate::worker::owner::Owner;
 use crate::worker::reader;
-use crate::worker::reply::{Door, Reply, Tally};
+use crate::worker::reply::{Door, Reply};
 use crate::worker::shortage::Expendable;
 use crate::worker::stream::Stream;
 use std::rc::Rc;
@@ -115,7 +115,7 @@ impl Http2 {
 
     fn open(&mut self, number: StreamId, connection: Connection<'_>, cx: &mut Context) {
         let exchange = Exchange::new(connection.peer.clone(), cx);
-        let stream = cx.rooms.take(Stream { exchange, tally: Tally::default() });
+        let stream = cx.rooms.take(Stream::new(exchange));
         let running = Running { number, awake: true, waiting: 0, held: false, due: None, stream };
         let index = self.streams.partition_point(|other| other.number < number);
         self.streams.insert(index, running);
@@ -179,10 +179,10 @@ impl Running {
         cx: &mut Context,
         act: impl FnOnce(&mut Exchange, &mut Drive<'_>),
     ) {
-        let Some(Stream { exchange, tally }) = &mut *self.stream else { return };
+        let Some(Stream { exchange, tally, filters }) = &mut *self.stream else { return };
         let config = Rc::clone(&cx.config);
         let owner = Owner { client: connection.client, stream: self.number };
-        let reply = Reply::new(Door::H2 { conn, stream: self.number }, tally, exchange.id());
+        let reply = Reply::new(Door::H2 { conn, stream: self.number }, tally, filters, exchange.id());
         act(exchange, &mut Drive { owner, reply, config: &config, cx });
         // What it waits for now.
         let is_sent = exchange.is_sent();
@@ -280,7 +280,7 @@ impl Protocol for Http2 {
         while let Some((number, body_bytes)) = self.conn.poll_done() {
             let Some(index) = self.find(number) else { continue };
             let Running { stream, .. } = self.streams.remove(index);
-            if let Some(Stream { exchange, tally }) = &*stream {
+            if let Some(Stream { exchange, tally, .. }) = &*stream {
                 exchange.done(tally.status(), body_bytes, cx);
             }
             cx.rooms.give_back(stream);
@@ -290,7 +290,7 @@ impl Protocol for Http2 {
 
     fn log_all(&mut self, _written: u64, cx: &mut Context) {
         for Running { number, stream, .. } in std::mem::take(&mut self.streams) {
-            let Some(Stream { exchange, tally }) = *stream else { continue };
+            let Some(Stream { exchange, tally, .. }) = *stream else { continue };
             exchange.done(tally.status(), self.conn.written_of(number), cx);
         }
         cx.beside.set(&mut self.share, 0);
@@ -338,9 +338,9 @@ impl Protocol for Http2 {
 
     fn note_found(&mut self, number: u32, outcome: reader::Outcome) {
         if let Some(running) = self.find(number).and_then(|index| self.streams.get_mut(index))
-            && let Some(Stream { exchange, .. }) = &mut *running.stream
+            && let Some(stream) = &mut *running.stream
         {
-            exchange.note_read(outcome);
+            stream.note_read(outcome);
             running.awake = true;
         }
     }

@@ -29,6 +29,9 @@ impl Exchange {
         let location = self.place(drive.config).map(|(_, location)| location);
         let none = Policies::default();
         let policies = self.policies(drive.config).unwrap_or(&none);
+        if from == At::default() {
+            self.filter(policies, drive);
+        }
         let is_asleep = || match self.handler.as_deref() {
             Some(Handler::App { app, .. }) => !self.asks_tunnel() && drive.cx.is_asleep(*app),
             _ => false,

@@ -54,7 +54,7 @@ const SHORTAGES: u8 = 3;
 const MOMENT: Duration = Duration::from_millis(10);
 
 /// A small file that has not been read by then will not be.
-const LONGEST: Duration = Duration::from_secs(60);
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
 
 impl Exchange {
     /// Answers with a file; `body` is what the request brings, for a fallback.
@@ -189,7 +189,7 @@ impl Exchange {
         let body = ready.take_body();
         let Some(head) = ready.head() else { return self.answer_page(500, drive) };
         drive.reply.prepared(head, body, drive.cx);
-        self.step = Step::Sent;
+        self.given(drive);
     }
 
     fn wait_for_file(&mut self, body: BodyLength, sofar: SoFar, now: Time) {

@@ -132,16 +132,20 @@ impl Exchange {
         let limits = upstream.filter(|_| is_buffered(proxy, &head.fields));
         // One that is passed on has nothing wait but what is asked for.
         let is_large = limits.is_some() && matches!(body, BodyLength::Known(PIPED_FROM..));
-        let takes_bytes = self.peer.session.is_none() && drive.reply.is_unframed();
         let limits = limits.map_or(PASSED_ON, |upstream| upstream.response_buffer);
         if let Step::Proxy(run) = &mut self.step {
             run.keep(limits);
-            if is_large && takes_bytes {
-                run.pass_unread(drive.cx);
-            }
         }
         self.show_fields(&mut head.fields, drive);
-        self.take_advance(Advance::Head(head, body), drive)
+        let moved = self.take_advance(Advance::Head(head, body), drive);
+        let takes_bytes = self.peer.session.is_none() && drive.reply.is_unframed();
+        if let Step::Proxy(run) = &mut self.step
+            && is_large
+            && takes_bytes
+        {
+            run.pass_unread(drive.cx);
+        }
+        moved
     }
 
     /// An interim response of the upstream, or of an app that speaks of it.

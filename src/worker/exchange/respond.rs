@@ -1,6 +1,6 @@
 //! The part of an exchange that answers: fixed answers, error pages, the record in the access log.
 
-use super::{Exchange, Request, Step};
+use super::{Exchange, Request};
 use crate::accesslog::Record;
 use crate::buf::Segment;
 use crate::config::{Config, Handler};
@@ -18,7 +18,7 @@ impl Exchange {
     pub(super) fn finish(&mut self, drive: &mut Drive<'_>) {
         let trailers = self.take_trailers(drive.config);
         drive.reply.finish(trailers, drive.cx);
-        self.step = Step::Sent;
+        self.given(drive);
     }
 
     pub(super) fn answer(&mut self, head: &ResponseHead, body: Vec<u8>, drive: &mut Drive<'_>) {
@@ -47,7 +47,7 @@ impl Exchange {
     fn send_page(&mut self, status: u16, drive: &mut Drive<'_>) {
         let page = self.page(status, drive.cx);
         drive.reply.prepared(page.prepared(), Some(page.body(self.id)), drive.cx);
-        self.step = Step::Sent;
+        self.given(drive);
     }
 
     /// Whether the site has a page of its own for this status.

@@ -76,7 +76,7 @@ fn a_far_file_comes_in_chunks_and_is_closed_elsewhere() {
     let open = OpenFile::from(FarFile::new(descriptor, FAR, reader.hand()));
     assert_eq!(open.far(), Some(FAR));
     let mut fetch = |range: Range<u64>, stamp| {
-        reader.fetch(key(1), (&open, FAR), &range, stamp, Time::ZERO).unwrap();
+        reader.fetch(Whom::Connection(key(1)), (&open, FAR), &range, stamp, Time::ZERO).unwrap();
         match wait_for(&mut reader, 1).remove(0) {
             (Whom::Connection(_), Outcome::Bytes(bytes)) => bytes.map_err(|error| error.kind()),
             other => panic!("{other:?}"),
