@@ -13,6 +13,7 @@ mod logs;
 mod maintenance;
 mod man;
 mod names;
+mod precompress;
 mod probe;
 mod reload;
 mod renew;
@@ -66,6 +67,7 @@ enum Command {
     Restart(restart::Arguments),
     Cron(cron::Arguments),
     Exec(exec::Arguments),
+    Precompress(precompress::Arguments),
     #[command(hide = true)]
     CgiHost(cgi_host::Arguments),
     #[command(hide = true)]
@@ -144,6 +146,7 @@ impl Cli {
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),
             Command::Exec(arguments) => exec::execute(&arguments),
+            Command::Precompress(arguments) => precompress::execute(&arguments),
             Command::CgiHost(arguments) => cgi_host::execute(&arguments),
             Command::Helper(arguments) => helper::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),

@@ -8,6 +8,7 @@
 
 mod admit;
 mod aside;
+mod beside;
 #[allow(dead_code, reason = "the worker has its cache in a moment")]
 mod files;
 mod walk;
@@ -28,6 +29,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub(in crate::sys) use aside::Aside;
+pub(crate) use beside::{put_beside, remove_beside};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use files::Files;
 
