@@ -50,6 +50,7 @@ mod look_ahead;
 mod maintenance;
 mod names;
 mod pools;
+mod precompress;
 mod preload;
 mod proxy;
 mod proxy_buffering;

@@ -24,6 +24,10 @@ const PIECE: usize = 32 * 1024;
 /// Of one response in one turn: at the default levels one to three milliseconds.
 const TURN: u64 = 128 * 1024;
 
+/// Of all together, each having the same; but no less than is worth a turn.
+const TURN_OF_ALL: u64 = 1024 * 1024;
+const LEAST: u64 = 8 * 1024;
+
 /// Levels from which a turn takes a quarter of that.
 const DEAR: [(Encoding, u32); 2] = [(Encoding::Brotli, 7), (Encoding::Zstd, 10)];
 
@@ -33,22 +37,27 @@ const AHEAD: u64 = 1024 * 1024;
 /// Coders of one kind that are kept for the next response.
 const KEPT: usize = 8;
 
-/// Coders that nobody uses now: what they take of memory is dear to have.
+/// The coders of a worker.
 #[derive(Debug, Default)]
-pub(in crate::worker) struct Encoders(Vec<Encoder>);
+pub(in crate::worker) struct Encoders {
+    /// That nobody uses now: what they take of memory is dear to have.
+    kept: Vec<Encoder>,
+    /// How many are used.
+    used: Rc<()>,
+}
 
 impl Encoders {
     fn take(&mut self, (encoding, level): (Encoding, u32), length: Option<u64>) -> Option<Encoder> {
-        let found = self.0.iter().position(|kept| kept.encoding() == encoding && kept.level() == level);
-        let kept = found.map(|index| self.0.swap_remove(index));
+        let found = self.kept.iter().position(|kept| kept.encoding() == encoding && kept.level() == level);
+        let kept = found.map(|index| self.kept.swap_remove(index));
         kept.and_then(|kept| kept.again(length)).or_else(|| Encoder::new(encoding, level, length).ok())
     }
 
     fn give_back(&mut self, encoder: Encoder) {
         // Brotli's cannot be used again.
         let same = |kept: &&Encoder| kept.encoding() == encoder.encoding();
-        if encoder.encoding() != Encoding::Brotli && self.0.iter().filter(same).count() < KEPT {
-            self.0.push(encoder);
+        if encoder.encoding() != Encoding::Brotli && self.kept.iter().filter(same).count() < KEPT {
+            self.kept.push(encoder);
         }
     }
 }
@@ -69,6 +78,10 @@ pub(super) struct Compression {
     /// In which turn it has done how much.
     turn: Time,
     done: u64,
+    /// It has said in this turn that there is more to do.
+    told: bool,
+    /// One of those that are used.
+    used: Rc<()>,
     _share: Share,
 }
 
@@ -93,9 +106,9 @@ struct Part {
 }
 
 impl Compression {
-    /// `None`: what waits in this worker for slow clients takes what memory there is for that.
+    /// `None`: what waits in this worker for slow clients takes half of the memory that there is for that.
     pub(super) fn begin(how: (Encoding, u32), announced: BodyLength, cx: &mut Context) -> Option<Self> {
-        if !cx.store.budget.has_room() {
+        if !cx.store.budget.has_plenty() {
             return None;
         }
         let length = match announced {
@@ -115,6 +128,8 @@ impl Compression {
             failed: false,
             turn: cx.now,
             done: 0,
+            told: false,
+            used: Rc::clone(&cx.encoders.used),
             _share: share,
         })
     }
@@ -176,13 +191,13 @@ impl Compression {
             return Pumped::Broken(Some(Fault::Shortage));
         }
         if std::mem::replace(&mut self.turn, cx.now) != cx.now {
-            self.done = 0;
+            (self.done, self.told) = (0, false);
         }
         if self.held.is_empty() {
             return Pumped::Nothing;
         }
         if self.done >= self.share_of_turn() {
-            return Pumped::Later;
+            return if std::mem::replace(&mut self.told, true) { Pumped::Nothing } else { Pumped::Later };
         }
         let part = match self.held.front() {
             Front::Empty => return Pumped::Nothing,
@@ -198,13 +213,21 @@ impl Compression {
         let is_dear = DEAR
             .iter()
             .any(|(encoding, level)| self.encoder.encoding() == *encoding && self.encoder.level() >= *level);
-        if is_dear { TURN / 4 } else { TURN }
+        let others = Rc::strong_count(&self.used).saturating_sub(1).max(1) as u64;
+        let most = (TURN_OF_ALL / others).clamp(LEAST, TURN);
+        if is_dear { (most / 4).max(LEAST) } else { most }
+    }
+
+    /// So much is compressed at once of what is held.
+    fn piece(&self) -> usize {
+        usize::try_from(self.share_of_turn()).unwrap_or(PIECE).min(PIECE)
     }
 
     fn pump_bytes(&mut self) -> Pumped {
+        let most = self.piece();
         let mut out = Vec::new();
         let Some(bytes) = self.held.segments().next().map(Segment::as_bytes) else { return Pumped::Nothing };
-        let bytes = bytes.get(..PIECE.min(bytes.len())).unwrap_or_default();
+        let bytes = bytes.get(..most.min(bytes.len())).unwrap_or_default();
         let count = bytes.len() as u64;
         self.failed |= self.encoder.write(bytes, &mut out).is_err();
         self.did(count);
@@ -228,7 +251,7 @@ impl Compression {
             Disk::HasRead => true,
             Disk::Idle => false,
         };
-        let most = part.len.min(PIECE as u64) as usize;
+        let most = part.len.min(self.piece() as u64) as usize;
         let range = part.offset..part.offset.saturating_add(part.len.min(AHEAD));
         if let Some(far) = part.file.far() {
             let begun = cx.fetch(Whom::Exchange(owner), (&part.file, far), &range, part.stamp);
@@ -271,7 +294,7 @@ impl Compression {
     /// Bytes of a far file: a piece of them, the rest in its turn.
     fn take_brought(&mut self, mut bytes: Vec<u8>, left: u64) -> Pumped {
         bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        let rest = bytes.split_off(PIECE.min(bytes.len()));
+        let rest = bytes.split_off(self.piece().min(bytes.len()));
         let out = self.write(&bytes);
         self.held.consume(bytes.len() as u64);
         if !rest.is_empty() {
