@@ -141,6 +141,20 @@
 //! | stale, fresh | of a response: its time is over, or not |
 //! | to freshen | to find by a 304 that what is kept is still right |
 //!
+//! Of its store (`cache::store`):
+//!
+//! | word | meaning |
+//! |---|---|
+//! | index, entry, set | the words that say what is kept and where; of an object one, among eight that its hash leads to |
+//! | object | what is kept under a key, as bytes with the key and a checksum |
+//! | arena, chunk, turn | the memory of objects; a piece of it that one worker fills; the number under which it does |
+//! | claim, bid | the right to fetch something for all who want it; the wish to have it, before others were looked for |
+//! | declined | of a key: what is fetched under it is not kept, so nobody waits for it |
+//! | ban | a purge, as objects are compared with it |
+//! | epoch | the word by which a fetch learns that what it fetches was invalidated meanwhile |
+//! | front | of a file: what stands in it before the body |
+//! | life | of the server: from a start to the next one, upgrades included |
+//!
 //! Of connections and files (`worker`, `sys`):
 //!
 //! | word | meaning |

@@ -85,7 +85,7 @@ impl Store {
     }
 
     fn mapped(sizes: Sizes) -> Result<Self, String> {
-        let mapped = Shared::in_file(Layout::of(sizes).words());
+        let mapped = Shared::in_file_of_name(c"hatchery-cache", Layout::of(sizes).words());
         let (shared, file) = mapped.map_err(|error| {
             format!("cache.memory: {} bytes cannot be mapped: {error}; choose fewer", sizes.memory)
         })?;

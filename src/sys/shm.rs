@@ -2,6 +2,7 @@
 //! and by the program that this one becomes. A fork can give up writing all of it but some parts, for good.
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -35,10 +36,18 @@ impl Shared {
     /// # Errors
     /// ENOMEM where the address space or the overcommit limit is exhausted; EMFILE.
     pub(crate) fn in_file(words: usize) -> io::Result<(Self, OwnedFd)> {
+        Self::in_file_of_name(c"hatchery-board", words)
+    }
+
+    /// The same, in a file that is shown with this name.
+    ///
+    /// # Errors
+    /// As [`Shared::in_file`].
+    pub(crate) fn in_file_of_name(name: &CStr, words: usize) -> io::Result<(Self, OwnedFd)> {
         use nix::fcntl::{FcntlArg, SealFlag, fcntl};
         use nix::sys::memfd::{MFdFlags, memfd_create};
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let file = File::from(memfd_create(c"hatchery-board", flags)?);
+        let file = File::from(memfd_create(name, flags)?);
         file.set_len(length(words)?.get() as u64)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;

@@ -22,14 +22,17 @@ use super::layout;
 use super::object::{MOST_TAGS, Object};
 use super::view::{Count, Named, View};
 use crate::timer::Time;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// Bytes before the key.
-pub const FIXED: usize = 72;
+pub const FIXED: usize = 64;
 const MAGIC: u64 = 0x31_6574_6861_4874_61;
 /// More in front of the body is no file of ours.
 pub const LONGEST_HEAD: usize = 1 << 20;
+/// That the files of before are in the index.
+const ENTERED: u64 = 1;
 /// Sets that are looked at for room, for each file that is to be written.
 const LOOK: usize = 64 * 1024;
 
@@ -69,8 +72,8 @@ impl Draft {
     /// What is written at the beginning of the file when the body is whole.
     #[must_use]
     pub fn front(mut self, seed: u64) -> Vec<u8> {
-        put(&mut self.front, 56, self.length);
-        put(&mut self.front, 64, self.sum.digest());
+        put(&mut self.front, 48, self.length);
+        put(&mut self.front, 56, self.sum.digest());
         let sum = xxh3_64_with_seed(self.front.get(16..).unwrap_or_default(), seed);
         put(&mut self.front, 8, sum);
         self.front
@@ -142,13 +145,13 @@ impl Front {
     /// Where the body begins, and its length. A file that is shorter is none.
     #[must_use]
     pub fn body(&self) -> (u64, u64) {
-        (self.bytes.len() as u64, word(&self.bytes, 56).unwrap_or(0))
+        (self.bytes.len() as u64, word(&self.bytes, 48).unwrap_or(0))
     }
 
     /// What [`Front::sum`] of the body must say.
     #[must_use]
     pub fn body_sum(&self) -> u64 {
-        word(&self.bytes, 64).unwrap_or(0)
+        word(&self.bytes, 56).unwrap_or(0)
     }
 
     fn life(&self) -> u64 {
@@ -255,11 +258,19 @@ impl View<'_> {
         let _ = self.remove_entry(filed.at, filed.entry);
     }
 
-    /// A file was found in the directory, of so many bytes. False: nothing will ever lead to it, so it is to be removed.
+    /// A file was found in the directory, of so many bytes. False: nothing will ever lead to it, so it is to be removed. Only
+    /// until all those of before have been entered ([`Self::reconcile`]) may one be of use that has no entry: from then on it
+    /// has lost that.
     #[must_use]
     pub fn found_file(&self, name: FileName, bytes: u64, now: Time) -> bool {
-        let has_room = self.disk_used().saturating_add(bytes) <= self.disk;
-        self.has_file(name) || has_room && self.admit(name, bytes, now)
+        let may_enter =
+            || !self.has_entered() && self.disk_used().saturating_add(Size::of(bytes).bytes()) <= self.disk;
+        self.has_file(name) || may_enter() && self.admit(name, bytes, now)
+    }
+
+    /// Whether the files that were there at the start are in the index. Until then a file may lie there without an entry.
+    pub(super) fn has_entered(&self) -> bool {
+        self.disk == 0 || self.load(layout::ENTERED) == ENTERED
     }
 
     /// What a file of this hash is called.
@@ -291,8 +302,12 @@ impl View<'_> {
         is_due && self.exchange(layout::UPKEEP, seen, now)
     }
 
-    /// Has the sum of what files take be that of the entries, whatever was counted wrongly before.
+    /// All files of the directory have been told ([`Self::found_file`]). Has the sum of what they take be that of the entries,
+    /// whatever was counted wrongly before.
     pub fn reconcile(&self) {
+        if let Some(entered) = self.shared(layout::ENTERED) {
+            entered.store(ENTERED, SeqCst);
+        }
         let truth = self.census(0..self.sets()).disk_bytes;
         self.count(Count::Files, truth.wrapping_sub(self.sum(Count::Files)));
     }
@@ -304,3 +319,6 @@ impl Pending {
         self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

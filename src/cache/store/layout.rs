@@ -44,10 +44,12 @@ const FIRST_AREA: usize = (FIRST_BAN + BANS * BAN).next_multiple_of(ALIGNED);
 const AREA: usize = ALIGNED;
 const FIRST_SHARED: usize = FIRST_AREA + ROWS * AREA;
 
-/// Of the shared words: the hand that gives out chunks, that which looks for files to be removed, who tidies up.
+/// Of the shared words: the hand that gives out chunks, that which looks for files to be removed, who tidies up, and whether
+/// the files of before have been entered.
 pub(super) const HAND: usize = 0;
 pub(super) const DISK_HAND: usize = 1;
 pub(super) const UPKEEP: usize = 2;
+pub(super) const ENTERED: usize = 3;
 const FIRST_CLAIM: usize = 64;
 const FIRST_EPOCH: usize = FIRST_CLAIM + CLAIM_SETS * WAYS * 2;
 const FIRST_CHUNK: usize = FIRST_EPOCH + EPOCHS;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 pub(super) const SMALL: Sizes = Sizes { memory: 1 << 20, disk: 1 << 20 };
+const WITHOUT_FILES: Sizes = Sizes { memory: 1 << 20, disk: 0 };
 const SECRET: Secret = Secret([7, 9]);
 
 pub(super) struct Memory {
@@ -16,9 +17,13 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(sizes: Sizes) -> Self {
+        Self::of_life(sizes, 3)
+    }
+
+    pub(super) fn of_life(sizes: Sizes, life: u64) -> Self {
         let words = (0..Layout::of(sizes).words()).map(|_| AtomicU64::new(0)).collect();
         let memory = Self { words, sizes };
-        memory.master().begin(SECRET, 3);
+        memory.master().begin(SECRET, life);
         memory
     }
 
@@ -132,7 +137,7 @@ fn objects_up_to_a_chunk_fit_and_longer_ones_are_refused() {
 
 #[test]
 fn what_was_invalidated_while_it_was_fetched_is_not_kept() {
-    let memory = Memory::new(SMALL);
+    let memory = Memory::new(WITHOUT_FILES);
     let (mut one, other) = (memory.worker(0), memory.worker(1));
     let key = named("s\nhttp://h/a");
     let fetch = one.fetch(key.hash);
@@ -300,7 +305,7 @@ fn of_threads_that_want_one_key_no_two_are_inside() {
 
 #[test]
 fn what_is_declined_is_known_for_a_while() {
-    let memory = Memory::new(SMALL);
+    let memory = Memory::new(WITHOUT_FILES);
     let mut store = memory.worker(0);
     put(&mut store, "k", b"before");
     let until = NOW.after(Duration::from_secs(2));

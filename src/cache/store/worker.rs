@@ -279,6 +279,7 @@ impl<'a> WorkerStore<'a> {
     /// removed.
     pub fn decline(&self, named: &Named<'_>, until: Time, now: Time) -> Option<FileName> {
         let file = self.view.remove(named.hash).file;
+        let file = file.or_else(|| (!self.view.has_entered()).then(|| self.view.file_name(named.hash)));
         let inserted = self.view.insert(named, Where::Declined { until: millis(until) }, now);
         file.or(inserted.and_then(|inserted| inserted.displaced))
     }
@@ -291,6 +292,7 @@ impl<'a> WorkerStore<'a> {
         }
         let removed = self.view.remove(hash);
         self.view.count(Count::Invalidated, removed.entries as u64);
-        removed.file
+        // One of before may lie there and have no entry yet.
+        removed.file.or_else(|| (!self.view.has_entered()).then(|| self.view.file_name(hash)))
     }
 }
