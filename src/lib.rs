@@ -49,12 +49,15 @@
 //! | reply | the door through which the response of an exchange leaves |
 //! | filter | what a response passes on its way out, that sees or changes it: the opposite of a policy's rule |
 //! | drive | one call of a connection or an exchange: it does what can be done now |
-//! | credentials | what TLS needs at one moment: certificates with their keys, who signs those of clients, keys of tickets, open challenges |
+//! | credentials | what TLS and logins need at one moment: certificates with their keys, who signs those of clients, keys of tickets, open challenges, users with hashes of their passwords, lists in files |
 //! | keyring | what holds them: of the master, which reads, makes and hands them over; of a worker, which answers by them |
 //! | transport | the stream of a client, as its connection sees it |
 //! | walk | of a section of the configuration: it names each key with its value, for what reads, writes or lists them |
 //! | task | a program that the master starts, and how: what a daemon and a cron job have in common |
 //! | policy | what a request must get past before the handler of its location has it |
+//! | rule | the code of one policy; the chain asks them in order, and again those that have waited |
+//! | list | networks under a name, in the configuration or in a file |
+//! | login | a user and a password that a client has sent; once they are known to be right: who it is |
 //! | handler | what produces the response: files, fixed answers, a gateway |
 //! | fallback | what answers in the place of a handler that has nothing |
 //! | gateway | the client side of a protocol to an upstream or an app |

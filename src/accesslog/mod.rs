@@ -39,6 +39,8 @@ pub(crate) struct Record<'a> {
     pub(crate) wall: Wall,
     /// The client, after trusted proxies; `None` on Unix sockets.
     pub(crate) client: Option<IpAddr>,
+    /// Who has logged in at this server.
+    pub(crate) user: Option<&'a [u8]>,
     /// The method as it was written; empty if the head could not be read.
     pub(crate) method: &'a [u8],
     /// The target as it was written.
@@ -113,6 +115,9 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     if let Some(client) = record.client {
         let _ = write!(out, ",\"client\":\"{client}\"");
     }
+    if let Some(user) = record.user {
+        json_text("user", user, part, out);
+    }
     json_text("method", record.method, part, out);
     json_text("target", record.target, part, out);
     if !record.version.is_empty() {
@@ -151,13 +156,22 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"}\n");
 }
 
-/// `client - - [time] "request" status bytes "referer" "user agent" seconds id`; what is absent is `-`. Times are UTC.
+/// `client - user [time] "request" status bytes "referer" "user agent" seconds id`; what is absent is `-`. Times are UTC.
 fn combined(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
     match record.client {
         Some(client) => _ = write!(out, "{client}"),
         None => out.push(b'-'),
     }
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    match record.user {
+        // A space would be the end of it.
+        Some(user) => user.split(|byte| *byte == b' ').enumerate().for_each(|(number, word)| {
+            out.extend_from_slice(if number > 0 { b"\\x20" } else { b"" });
+            hex_escaped(word, part, out);
+        }),
+        None => out.push(b'-'),
+    }
+    out.extend_from_slice(b" [");
     common_log_time(record.wall, out);
     out.extend_from_slice(b"] \"");
     if record.method.is_empty() && record.target.is_empty() {

@@ -5,6 +5,7 @@ use super::*;
 const ORDINARY: Record<'_> = Record {
     wall: Wall { seconds: 1_760_013_296, nanos: 7_999_999 },
     client: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
+    user: None,
     method: b"GET",
     target: b"/orders?page=2",
     version: "HTTP/1.1",

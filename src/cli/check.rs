@@ -3,7 +3,7 @@
 use super::locate::{self, Master};
 use super::{Failure, print, remark};
 use crate::config::check::{self, ImportCommand};
-use crate::config::{self, App, Config, Disk, Examined, Problem, certificate_files, publish};
+use crate::config::{self, App, Config, Disk, Examined, Problem, access_files, certificate_files, publish};
 use crate::control::command::{Request, Response};
 use crate::control::text;
 use crate::helper;
@@ -37,9 +37,10 @@ pub(super) fn execute(arguments: &Arguments) -> Result<u8, Failure> {
         let published = publish::judge(config, &[], &Disk);
         is_published = !published.refused.is_empty();
         let (bad, doubtful) = certificate_files::judge(config, clock::wall());
+        let (strange, odd) = access_files::judge(config);
         let (unfit, doubts) = master::unfit_for_acme(config);
-        let warnings = [published.warnings, check::warnings(config), doubtful, doubts].concat();
-        let mut problems = [published.refused, check::environment(config), bad, unfit].concat();
+        let warnings = [published.warnings, check::warnings(config), doubtful, odd, doubts].concat();
+        let mut problems = [published.refused, check::environment(config), bad, strange, unfit].concat();
         problems.extend(addresses(&file, config, &problems));
         if problems.is_empty() && is_good {
             // What is missing above would only be told again as a failed import.

@@ -263,8 +263,34 @@ pub(crate) fn judge(config: &Config, now: Wall) -> (Vec<Problem>, Vec<Problem>) 
     (problems, doubts)
 }
 
-/// The bytes of a file, and its mode.
+/// What a file is to be, for what is said of one that is something else.
+pub(super) struct Expected {
+    /// Bytes at most.
+    pub(super) most: u64,
+    pub(super) of_what: &'static str,
+    /// What somebody can do who can write it.
+    pub(super) by_writing: &'static str,
+    pub(super) may_be_empty: bool,
+}
+
+const OF_TLS: Expected = Expected {
+    most: MOST,
+    of_what: "one of the files of TLS",
+    by_writing: "stand in for the site",
+    may_be_empty: false,
+};
+
+/// The bytes of a file of TLS, and its mode.
 pub(super) fn contents(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(Secret, u32), Problem> {
+    contents_of(named, &OF_TLS, doubts)
+}
+
+/// The bytes of a file, and its mode.
+pub(super) fn contents_of(
+    named: &Named<'_>,
+    expected: &Expected,
+    doubts: &mut Vec<Problem>,
+) -> Result<(Secret, u32), Problem> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => named.wrong("no such file", "create it, or correct the path"),
         // It says what to do.
@@ -283,20 +309,19 @@ pub(super) fn contents(named: &Named<'_>, doubts: &mut Vec<Problem>) -> Result<(
     }
     let mode = found.mode() & 0o7777;
     if mode & 0o002 != 0 {
-        let what = format!("every user can write it (mode {mode:04o}), and so stand in for the site");
+        let what = format!("every user can write it (mode {mode:04o}), and so {}", expected.by_writing);
         let problem = named.wrong(what, Stranger::Anybody.remedy(named.path));
         if user::is_root() {
             return Err(problem);
         }
         doubts.push(problem);
     }
-    if found.len() == 0 {
+    if found.len() == 0 && !expected.may_be_empty {
         return Err(named.wrong("the file is empty", "write it anew"));
     }
-    if found.len() > MOST {
-        return Err(
-            named.wrong("it has more than 1 MiB, which is none of the files of TLS", "correct the path")
-        );
+    if found.len() > expected.most {
+        let what = format!("it has more than {} MiB, which is not {}", expected.most >> 20, expected.of_what);
+        return Err(named.wrong(what, "correct the path"));
     }
     let length = usize::try_from(found.len()).unwrap_or(0);
     Ok((Secret(read_at(file.as_fd(), 0, length).map_err(failed)?), mode))

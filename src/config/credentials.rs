@@ -1,10 +1,12 @@
-//! What a worker needs for TLS at one moment, as the master gives it: at the fork, and anew, as a whole, whenever a part
-//! of it has changed. Plain data: nothing here knows a library. It holds private keys, so it is never logged.
+//! What a worker needs for TLS and for logins at one moment, as the master gives it: at the fork, and anew, as a whole, whenever a part
+//! of it has changed. Plain data: nothing here knows a library. It holds private keys and hashes, so it is never logged.
 
 mod wire;
 
 pub(crate) use crate::control::helper::Challenge;
+use crate::policy::access::Block;
 use crate::secret::Secret;
+use std::path::PathBuf;
 
 /// Everything of one generation of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,28 @@ pub(crate) struct Credentials {
     pub(crate) tickets: Vec<TicketKey>,
     /// Questions of certificate authorities that are to be answered now.
     pub(crate) challenges: Vec<Challenge>,
+    /// Networks of lists in files.
+    pub(crate) lists: Vec<Listed>,
+    /// Files with users and the hashes of their passwords.
+    pub(crate) users: Vec<UserFile>,
+}
+
+/// The networks in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Sorted.
+    pub(crate) blocks: Vec<Block>,
+}
+
+/// A file with users, as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UserFile {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its text, which has been understood.
+    pub(crate) text: Secret,
 }
 
 /// A certificate with its key.

@@ -3,6 +3,7 @@
 use super::Resolver;
 use super::app::App;
 use super::cronjob::CronJob;
+use super::lists::List;
 use super::located::{At, File, Node, Report};
 use super::names::{Kind, Names};
 use super::places::Places;
@@ -39,6 +40,7 @@ struct Main {
 #[derive(Clone, Default)]
 struct Sections {
     conditions: Vec<(String, Condition)>,
+    lists: Vec<(String, List)>,
     sites: Vec<site::Draft>,
     apps: Vec<(String, App)>,
     upstreams: Vec<(String, Upstream)>,
@@ -57,7 +59,8 @@ impl Section for Main {
             | "error_pages" => "sites: [( … )]",
             "module" | "chdir" | "home" | "processes" | "threads" => "apps: { \"name\": ( … ) }",
             "servers" => "upstreams: { \"name\": ( … ) }",
-            "access" => "log: ( … )",
+            "access" => "log: ( … ), or who may enter into sites: [( … )]",
+            "auth" | "satisfy" => "sites: [( … )]",
             _ => return None,
         };
         Some(Complaint::new(format!("unknown key `{key}`"), format!("it goes into {place}")))
@@ -94,14 +97,14 @@ impl Section for Main {
 impl Section for Sections {
     fn misplaced(key: &str) -> Option<Complaint> {
         walk::keys(&Main::default()).contains(&key).then(|| {
-            let hint =
-                "an included file holds `conditions`, `sites`, `apps`, `upstreams`, `daemons` and `cron`";
+            let hint = "an included file holds `conditions`, `lists`, `sites`, `apps`, `upstreams`, `daemons` and `cron`";
             Complaint::new(format!("`{key}` belongs into the main file"), hint)
         })
     }
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("conditions", &mut self.conditions);
+        keys.key("lists", &mut self.lists);
         keys.key("sites", &mut self.sites);
         keys.key("apps", &mut self.apps);
         keys.key("upstreams", &mut self.upstreams);
@@ -119,6 +122,7 @@ pub(crate) fn written(config: &Config) -> Written {
     let default_site = default.map(|name| At::nowhere(render_host(name)));
     let sections = Sections {
         conditions: config.conditions.clone(),
+        lists: config.lists.iter().map(|list| (list.name.clone(), list.clone())).collect(),
         sites: config.sites.iter().map(site::Draft::of).collect(),
         apps: config.written_apps().map(|app| (app.name.clone(), app.clone())).collect(),
         upstreams: config.upstreams.iter().map(|one| (one.name.clone(), one.clone())).collect(),
@@ -337,6 +341,7 @@ fn read_all(tops: &[Node<'_>], origin: &str, report: &mut Report<'_>) -> Option<
     let Main { config, default_site, mut sections } = Main::read(top, report)?;
     for more in included.iter().filter_map(|top| Sections::read(top, report)) {
         sections.conditions.extend(more.conditions);
+        sections.lists.extend(more.lists);
         sections.sites.extend(more.sites);
         sections.apps.extend(more.apps);
         sections.upstreams.extend(more.upstreams);
@@ -353,6 +358,7 @@ fn read_all(tops: &[Node<'_>], origin: &str, report: &mut Report<'_>) -> Option<
     names.warn_unused(Kind::App, "no location, daemon or cron job uses it", report);
     names.warn_unused(Kind::Upstream, "no location uses it", report);
     names.warn_unused(Kind::Condition, "no location or policy depends on it", report);
+    names.warn_unused(Kind::List, "no `access` names it", report);
     Some(config)
 }
 
@@ -363,13 +369,15 @@ fn assemble(
     default: Option<At<String>>,
     report: &mut Report<'_>,
 ) -> Config {
-    let Sections { mut conditions, sites, mut apps, mut upstreams, mut daemons, cron } = sections;
+    let Sections { mut conditions, mut lists, sites, mut apps, mut upstreams, mut daemons, cron } = sections;
     conditions.sort_by(|(one, _), (two, _)| one.cmp(two));
     condition::check_all(&conditions, report);
     config.conditions = conditions;
     site::check_all(&sites, report);
     config.sites = sites.into_iter().enumerate().map(|(index, draft)| draft.site(index)).collect();
     config.default_site = default_site(default, &config.sites, report);
+    lists.sort_by(|(one, _), (two, _)| one.cmp(two));
+    config.lists = lists.into_iter().map(|(name, list)| List { name, ..list }).collect();
     apps.sort_by(|(one, _), (two, _)| one.cmp(two));
     upstreams.sort_by(|(one, _), (two, _)| one.cmp(two));
     daemons.sort_by(|(one, _), (two, _)| one.cmp(two));
@@ -438,6 +446,7 @@ impl Default for Config {
             cache: CacheSizes::default(),
             default_site: DefaultSite::Refuse,
             conditions: Vec::new(),
+            lists: Vec::new(),
             sites: Vec::new(),
             apps: Vec::new(),
             upstreams: Vec::new(),

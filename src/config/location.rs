@@ -1,5 +1,6 @@
 //! `locations: […]` of a site: which paths, and what answers them.
 
+use super::access;
 use super::condition::{self, no_regex};
 use super::fallback::Fallback;
 use super::handler::{Handler, To};
@@ -50,8 +51,6 @@ const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 /// Policies that a location and a site may carry, once they exist.
 #[rustfmt::skip]
 pub(crate) const POLICIES_LATER: &[&str] = &[
-    "access",
-    "auth",
     "limit",
     "rewrite",
     "cache_responses",
@@ -85,6 +84,7 @@ impl Section for Location {
         keys.key("cors", &mut cors::Said(&mut self.policies.cors));
         keys.key("internal", &mut self.policies.internal);
         keys.key("compress", &mut self.policies.compress);
+        access::walk(&mut self.policies, keys);
         let mut probe = self.policies.asleep_200.then_some(Probe);
         keys.key("probe", &mut probe);
         self.policies.asleep_200 = probe.is_some();

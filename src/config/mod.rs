@@ -9,6 +9,8 @@
 //!  Config ─ walk ─ written (RON again) · check (what the environment must have)
 //! ```
 
+mod access;
+pub(crate) mod access_files;
 mod address;
 mod app;
 mod balance;
@@ -38,6 +40,7 @@ mod headers;
 mod host;
 mod limits;
 mod listen;
+mod lists;
 mod load;
 mod located;
 mod location;
@@ -88,6 +91,7 @@ pub use host::{Command, HandOver, Host, HostProgram, Python, Scripts};
 pub(crate) use host::{Listens, PORT, SOCKET};
 pub(crate) use limits::Limits;
 pub(crate) use listen::Listen;
+pub(crate) use lists::{From as ListFrom, List};
 pub use load::load_with_warnings;
 pub(crate) use load::{Examined, examine, located};
 pub(crate) use location::Location;
@@ -151,6 +155,8 @@ pub struct Config {
     pub default_site: DefaultSite,
     /// What locations and policies may depend on, by their names; sorted.
     pub(crate) conditions: Vec<(String, Condition)>,
+    /// Sorted by name.
+    pub(crate) lists: Vec<List>,
     /// In the order of the file.
     pub sites: Vec<Site>,
     /// Sorted by name, and behind them those that `Cgi(…)` of locations makes.

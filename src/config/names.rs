@@ -1,4 +1,5 @@
 //! Names of apps, upstreams, daemons and conditions. Those of all files are known before the first value is read, so that a value which
+//! Names of apps, upstreams, daemons and lists. Those of all files are known before the first value is read, so that a value which
 //! names one is read as its index, wherever in the files the other stands.
 
 use super::address::Address;
@@ -16,11 +17,12 @@ pub(crate) enum Kind {
     Upstream,
     Daemon,
     Condition,
+    List,
 }
 
 /// The names of a configuration: those of each kind, in order.
 #[derive(Default)]
-pub(crate) struct Names([Vec<Name>; 4]);
+pub(crate) struct Names([Vec<Name>; 5]);
 
 struct Name {
     name: At<String>,
@@ -40,7 +42,13 @@ impl Kind {
             Self::Upstream => "upstream",
             Self::Daemon => "daemon",
             Self::Condition => "condition",
+            Self::List => "list",
         }
+    }
+
+    /// What stands before the name where one is meant.
+    pub(crate) fn mark(self) -> &'static str {
+        if self == Self::List { "@" } else { "" }
     }
 }
 
@@ -48,7 +56,7 @@ impl Names {
     /// Those in these files.
     pub(crate) fn of(files: &[Node<'_>], report: &mut Report<'_>) -> Self {
         let mut names = Self::default();
-        for kind in [Kind::App, Kind::Upstream, Kind::Daemon, Kind::Condition] {
+        for kind in [Kind::App, Kind::Upstream, Kind::Daemon, Kind::Condition, Kind::List] {
             let mut list: Vec<At<String>> = files.iter().flat_map(|file| read(file, kind, report)).collect();
             list.sort_by(|one, two| one.value.cmp(&two.value));
             for name in list {
@@ -92,7 +100,7 @@ impl Names {
     }
 
     /// The same, and it is used now.
-    fn find(&mut self, kind: Kind, name: &str) -> Result<usize, Complaint> {
+    pub(crate) fn find(&mut self, kind: Kind, name: &str) -> Result<usize, Complaint> {
         if let Some(at) = self.position(kind, name) {
             let known = self.0.get_mut(kind as usize).and_then(|list| list.get_mut(at));
             known.into_iter().for_each(|known| known.used = true);
@@ -107,7 +115,8 @@ impl Names {
                 "an upstream has a name: Proxy(\"backend\"), and upstreams: {{ \"backend\": (servers: [\"{address}\"]) }}"
             );
         } else if known.is_empty() {
-            complaint.hint = format!("define it: {}s: {{ \"{name}\": ( … ) }}", kind.word());
+            let inside = if kind == Kind::List { "[ … ]" } else { "( … )" };
+            complaint.hint = format!("define it: {}s: {{ \"{name}\": {inside} }}", kind.word());
         }
         Err(complaint)
     }
@@ -141,6 +150,7 @@ fn read(file: &Node<'_>, kind: Kind, report: &mut Report<'_>) -> Vec<At<String>>
         }
         let taken = match name.value.as_str() {
             SERVER if matches!(kind, Kind::App | Kind::Daemon) => "server itself",
+            SERVER if !matches!(kind, Kind::Upstream | Kind::List) => "server itself",
             other if kind == Kind::Daemon && WORKERS.contains(&other) => "event-loop workers",
             _ => continue,
         };
@@ -188,6 +198,7 @@ impl Config {
             Kind::Upstream => self.upstreams.get(at).map(|upstream| &upstream.name),
             Kind::Daemon => self.daemons.get(at).map(|daemon| &daemon.name),
             Kind::Condition => self.conditions.get(at).map(|(name, _)| name),
+            Kind::List => self.lists.get(at).map(|list| &list.name),
         };
         name.map_or("", String::as_str)
     }

@@ -1,5 +1,6 @@
 //! `sites: […]`.
 
+use super::access;
 use super::address::Address;
 use super::fallback::Fallback;
 use super::handler::Handler;
@@ -15,8 +16,8 @@ use super::written::Written;
 use super::{cors, headers};
 use crate::http::Network;
 use crate::http::target::ipv6_name;
-use crate::policy::Policies;
 use crate::policy::compress::Compressing;
+use crate::policy::{Policies, Said};
 use crate::route::HostPattern;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -55,6 +56,9 @@ pub(crate) const DEFAULT_POLICIES: Policies = Policies {
     headers: None,
     cors: None,
     compress: Compressing::Off,
+    access: Said::Nothing,
+    auth: Said::Nothing,
+    satisfy_any: None,
 };
 
 /// A site, with the places of its names and addresses.
@@ -95,6 +99,7 @@ impl Section for Draft {
         keys.key("headers", &mut headers::Said(&mut self.site.policies.headers));
         keys.key("cors", &mut cors::Said(&mut self.site.policies.cors));
         keys.key("compress", &mut self.site.policies.compress);
+        access::walk(&mut self.site.policies, keys);
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));

@@ -72,7 +72,7 @@ impl Written {
         let (open, items, close) = match self {
             Self::Absent => return String::new(),
             Self::Plain(text) => return text.clone(),
-            Self::Name(kind, at) => return text(of.name_of(*kind, *at)),
+            Self::Name(kind, at) => return text(&format!("{}{}", kind.mark(), of.name_of(*kind, *at))),
             Self::Group(open, items, close) => (open, items, close),
         };
         let items: Vec<String> = items

@@ -30,7 +30,7 @@ pub use client::{Patience, Retries};
 pub(crate) use codec::{BodyEncoder, Protocol, Response};
 pub(crate) use http1::HOP_BY_HOP;
 pub use request::Request;
-pub use shown::Shown;
+pub use shown::{Login, Shown};
 pub(crate) use tunnel::{Step as TunnelStep, Tunnel};
 
 use crate::http::fault::Fault;

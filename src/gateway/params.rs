@@ -9,6 +9,7 @@
 //! - What tells of the way of a request (`X-Forwarded-…`, `Forwarded`, `X-Real-IP`) is dropped unless the peer is a
 //!   trusted proxy: frameworks believe it.
 //! - So is `X-Request-Start`, for who is told when the request came: ours stands in its place.
+//! - `Authorization` is dropped where this server has asked for it, and `Remote-User`: who has logged in is REMOTE_USER.
 //! - `X-SSL-Client-…` is dropped where a site asks clients for certificates: ours are `SSL_CLIENT_…`.
 //! - Fields of the connection (RFC 9110 §7.6.1) and those that `Connection` names are dropped, but for those that are
 //!   meant for the origin whatever a client says, such as `Cookie`.
@@ -65,6 +66,12 @@ pub(crate) fn each(request: &Request<'_>, length: Option<u64>, mut put: impl FnM
     }
     if let Some(peer) = request.peer.filter(|_| client == direct) {
         put(b"REMOTE_PORT", &Short::number(peer.port().into()));
+    }
+    if let Some(user) = request.shown.login.user {
+        put(b"REMOTE_USER", user);
+        if !request.shown.login.kind.is_empty() {
+            put(b"AUTH_TYPE", request.shown.login.kind.as_bytes());
+        }
     }
     if let Some(kind) = content_type(request) {
         put(b"CONTENT_TYPE", kind);

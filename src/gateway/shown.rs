@@ -11,6 +11,8 @@ pub struct Shown<'a> {
     pub(crate) target: Option<&'a [u8]>,
     /// Another host.
     pub(crate) host: Option<&'a str>,
+    /// What is told of who has logged in.
+    pub(crate) login: Login<'a>,
     /// Fields that are changed.
     pub(crate) changes: Option<&'a Changes>,
     /// Other cookies.
@@ -21,18 +23,54 @@ pub struct Shown<'a> {
     pub(crate) trailers: bool,
 }
 
+/// Who has logged in at this server, as far as anything was demanded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Login<'a> {
+    /// Who it is.
+    pub(crate) user: Option<&'a [u8]>,
+    /// How it was found out (AUTH_TYPE); empty: in a way that has no name.
+    pub(crate) kind: &'static str,
+    /// It is a place of those who log in: what a client says of its user means nothing.
+    pub(crate) is_demanded: bool,
+    /// What the client has logged in by is not passed on.
+    pub(crate) hides_authorization: bool,
+    /// The field in which the user is told.
+    pub(crate) header: Option<&'a str>,
+    /// Names of fields that tell more of the user.
+    pub(crate) names: &'a [(String, String)],
+    /// What they tell.
+    pub(crate) fields: &'a [(String, Vec<u8>)],
+}
+
+impl Login<'_> {
+    /// Whether a field of the client is kept back: what only this server knows, however it is spelt, as some take `_` for `-`.
+    fn hides(&self, name: &[u8]) -> bool {
+        let is = |known: &str| {
+            let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+            name.len() == known.len()
+                && name.iter().zip(known.bytes()).all(|(one, two)| plain(*one) == plain(two))
+        };
+        self.hides_authorization && is("authorization")
+            || self.is_demanded && (is("remote-user") || self.header.is_some_and(is))
+            || self.names.iter().any(|(known, _)| is(known))
+    }
+}
+
 impl<'a> Shown<'a> {
     /// Whether what the client and we say under this name goes no further.
     pub(super) fn drops(&self, name: &[u8]) -> bool {
         self.changes.is_some_and(|changes| changes.drops(name))
             || self.cookies.is_some() && name.eq_ignore_ascii_case(b"cookie")
+            || self.login.hides(name)
     }
 
     /// Fields that the operator has it say.
     pub(super) fn said(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let cookies = self.cookies.filter(|cookies| !cookies.is_empty());
         let cookies = cookies.map(|cookies| (&b"Cookie"[..], cookies));
-        self.changes.into_iter().flat_map(Changes::said).chain(cookies)
+        let told = self.login.fields.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()));
+        let user = self.login.header.zip(self.login.user).map(|(name, user)| (name.as_bytes(), user));
+        self.changes.into_iter().flat_map(Changes::said).chain(cookies).chain(user).chain(told)
     }
 }
 

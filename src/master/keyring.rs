@@ -1,5 +1,6 @@
-//! What workers are handed for TLS (`config::credentials`): the certificates of a generation, and what belongs to the server
-//! as a whole: keys of tickets, and open challenges. A server without TLS has, makes and watches nothing of it.
+//! What workers are handed for TLS and logins (`config::credentials`): the certificates, lists of networks and users of a
+//! generation, and what belongs to the server as a whole: keys of tickets, and open challenges. A server with none of these has,
+//! makes and watches nothing.
 //!
 //! | changes | how workers learn of it |
 //! |---|---|
@@ -12,6 +13,7 @@ use super::generation::Generation;
 use super::self_signed::{self, Made};
 use super::touch::Touch;
 use super::{Master, Token};
+use crate::config::access_files;
 use crate::config::certificate::{Facts, fingerprint};
 use crate::config::certificate_files::{self, DAY};
 use crate::config::certificate_upstreams;
@@ -173,7 +175,10 @@ fn read(config: &Config, before: Option<(&Config, &Credentials)>, now: Wall) -> 
     }
     let of_upstreams =
         certificate_upstreams::read(config, before, &mut read.credentials, now, &mut read.doubts);
-    read.faults.extend(of_upstreams.into_iter().map(|fault| (fault.key.clone(), fault)));
+    let known = before.map(|(_, known)| known);
+    let of_access = access_files::read(config, known, &mut read.credentials, &mut read.doubts);
+    let others = of_upstreams.into_iter().chain(of_access);
+    read.faults.extend(others.map(|fault| (fault.key.clone(), fault)));
     Ok(read)
 }
 
@@ -244,7 +249,8 @@ impl Keyring {
     /// The configuration has, or has not, something to do here.
     pub(super) fn follow(&mut self, config: &Config, now: Time) {
         let is_there = config.sites.iter().any(|site| site.tls.is_some());
-        self.files.follow("tls", &certificate_files::paths(config), now);
+        let paths = [certificate_files::paths(config), access_files::paths(config)].concat();
+        self.files.follow("tls, access or auth", &paths, now);
         if !is_there {
             self.own.tickets.clear();
             (self.rotation, self.look) = (None, None);
@@ -355,7 +361,11 @@ impl Master {
             return;
         }
         read.doubts.iter().for_each(|doubt| log::warn!(target: "hatchery", "{doubt}"));
-        log::info!(target: "hatchery", "certificates were read anew: {}", changed(config, credentials, &read.credentials));
+        let of_access = access_files::changed(credentials, &read.credentials);
+        of_access.iter().for_each(|what| log::info!(target: "hatchery", "read anew: {what}"));
+        if let Some(what) = changed(config, credentials, &read.credentials) {
+            log::info!(target: "hatchery", "certificates were read anew: {what}");
+        }
         self.current.credentials = read.credentials;
         self.credentials_changed();
         self.await_end(clock::now());
@@ -477,8 +487,12 @@ fn sealed(credentials: &Credentials) -> std::io::Result<OwnedFd> {
     process::sealed_file(&credentials.encode().0)
 }
 
-/// The sites and upstreams whose certificates differ.
-fn changed(config: &Config, before: &Credentials, after: &Credentials) -> String {
+/// The sites and upstreams whose certificates differ, if any do.
+fn changed(config: &Config, before: &Credentials, after: &Credentials) -> Option<String> {
+    let of_tls = |of: &Credentials| Credentials { lists: Vec::new(), users: Vec::new(), ..of.clone() };
+    if of_tls(before) == of_tls(after) {
+        return None;
+    }
     let trust = |of: &Credentials, index| of.upstreams.iter().find(|trust| trust.upstream == index).cloned();
     let upstreams = config.upstreams.iter().enumerate();
     let upstreams = upstreams.filter(|(index, _)| trust(before, *index) != trust(after, *index));
@@ -486,7 +500,7 @@ fn changed(config: &Config, before: &Credentials, after: &Credentials) -> String
     let (before, after) = (by_site(before), by_site(after));
     let sites = config.sites.iter().enumerate().filter(|(index, _)| before.get(index) != after.get(index));
     let labels: Vec<String> = sites.map(|(_, site)| site.label.clone()).chain(upstreams).collect();
-    if labels.is_empty() { "authorities of clients".to_owned() } else { labels.join(", ") }
+    Some(if labels.is_empty() { "authorities of clients".to_owned() } else { labels.join(", ") })
 }
 
 #[cfg(test)]

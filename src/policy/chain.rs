@@ -6,11 +6,15 @@
 //! | host | 421, if the host belongs to no site |
 //! | maintenance | 503, if the site is closed, to whom it is not open all the same; not in a place with `probe` |
 //! | internal | 404, if the location is `internal` and nobody has led there who may |
+//! | access | 403, if the client's address is not let in; nothing if a login is enough |
 //! | cors | 204 to a preflight, of what may be asked and of whom |
+//! | auth | 401, if there is no right password; what an app or upstream says that is asked; it waits for either. Nothing if the address is enough |
 //! | body | 413, if a body is announced that is longer than `max_body`; the protocol bounds what is not announced |
 //! | probe | 200, if the app sleeps and is not to be woken for this |
 
 use super::Policies;
+use super::access::Table;
+use super::auth::{Auth, Basic, Login, Permission};
 use super::condition::Facts;
 use super::cors::is_preflight;
 use crate::http::fault::Refusal;
@@ -36,6 +40,8 @@ pub struct Asked<'a> {
     pub body: BodyLength,
     /// Whether an app answers it that sleeps.
     pub is_asleep: &'a dyn Fn() -> bool,
+    /// Who is let in by address, where anything is demanded of it.
+    pub access: Option<&'a Table>,
     /// What has come of what the rule waited for that is asked again; of no meaning for others.
     pub came: Option<&'a Came>,
 }
@@ -56,13 +62,30 @@ pub enum Verdict {
 pub enum Wait {
     /// Whether the password of the request is right.
     Password,
+    /// What an app or upstream says of the request.
+    Permission,
 }
 
 /// What has come of a [`Wait`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Came {
-    /// Of a password: whether it is right.
-    Password(bool),
+    /// Of a password.
+    Password(Checked),
+    /// Of a question about the request.
+    Permission(Permission),
+}
+
+/// What is known of a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// It is the user's.
+    Right,
+    /// It is not, or there is no such user.
+    Wrong,
+    /// Too many wait for theirs to be checked.
+    Busy,
+    /// The file with the users is not there.
+    Unknown,
 }
 
 /// The answer of a rule.
@@ -86,6 +109,20 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct At(usize);
 
+impl Asked<'_> {
+    /// Whether an address is all that it takes.
+    fn is_let_in(&self) -> bool {
+        self.access.is_some_and(|access| access.permits(self.client))
+    }
+}
+
+impl Policies {
+    /// Whether a login is enough where an address is not.
+    fn leaves_it_to_auth(&self) -> bool {
+        self.satisfy_any == Some(true) && self.auth.get().is_some() && self.access.get().is_some()
+    }
+}
+
 type Rule = fn(&Policies, &Asked<'_>) -> Verdict;
 
 #[rustfmt::skip]
@@ -93,7 +130,9 @@ const RULES: &[Rule] = &[
     host,
     maintenance,
     internal,
+    access,
     cors,
+    auth,
     body,
     probe,
 ];
@@ -143,6 +182,49 @@ fn cors(policies: &Policies, asked: &Asked<'_>) -> Verdict {
     }
 }
 
+fn access(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    if policies.access.get().is_none() || asked.is_let_in() || policies.leaves_it_to_auth() {
+        Verdict::Continue
+    } else {
+        Verdict::Respond(Answer::Page(403))
+    }
+}
+
+fn auth(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    let Some(auth) = policies.auth.get() else { return Verdict::Continue };
+    if policies.leaves_it_to_auth() && asked.is_let_in() {
+        return Verdict::Continue;
+    }
+    match auth {
+        Auth::Basic(basic) => password(basic, asked),
+        Auth::Request(_) => permission(asked.came),
+    }
+}
+
+fn permission(came: Option<&Came>) -> Verdict {
+    match came {
+        Some(Came::Permission(Permission::Granted(_))) => Verdict::Continue,
+        Some(Came::Permission(Permission::Denied(head))) => {
+            Verdict::Respond(Answer::With(Box::new(head.clone())))
+        }
+        Some(Came::Permission(Permission::Failed(_))) => Verdict::Respond(Answer::Page(500)),
+        _ => Verdict::Wait(Wait::Permission),
+    }
+}
+
+fn password(basic: &Basic, asked: &Asked<'_>) -> Verdict {
+    let challenge = || Verdict::Respond(Answer::With(Box::new(basic.challenge())));
+    match asked.came {
+        None if asked.head.and_then(Login::of).is_some() => Verdict::Wait(Wait::Password),
+        None | Some(Came::Password(Checked::Wrong) | Came::Permission(_)) => challenge(),
+        Some(Came::Password(Checked::Right)) => Verdict::Continue,
+        Some(Came::Password(Checked::Busy)) => {
+            Verdict::Respond(Answer::With(Box::new(ResponseHead::new(503).with("Retry-After", "1"))))
+        }
+        Some(Came::Password(Checked::Unknown)) => Verdict::Respond(Answer::Page(500)),
+    }
+}
+
 fn body(policies: &Policies, asked: &Asked<'_>) -> Verdict {
     match (asked.body, policies.max_body) {
         (BodyLength::Known(length), Some(most)) if length > most => {
@@ -162,10 +244,15 @@ fn probe(policies: &Policies, asked: &Asked<'_>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Said;
+    use super::super::access::{Access, Block, Who};
+    use super::super::auth::{Granted, Inquiry, Whom};
     use super::*;
     use crate::http::conditional::tests::head;
+    use crate::http::{Span, Version};
     use crate::policy::cors::Cors;
     use std::rc::Rc;
+    use std::time::Duration;
 
     fn probed() -> Policies {
         Policies { max_body: Some(4), asleep_200: true, ..Policies::default() }
@@ -182,6 +269,7 @@ mod tests {
             may_enter: false,
             body: BodyLength::None,
             is_asleep: &|| false,
+            access: None,
             came: None,
         }
     }
@@ -273,21 +361,125 @@ mod tests {
         fn waits(_: &Policies, asked: &Asked<'_>) -> Verdict {
             match asked.came {
                 None => Verdict::Wait(Wait::Password),
-                Some(Came::Password(true)) => Verdict::Continue,
-                Some(Came::Password(false)) => Verdict::Respond(Answer::Page(401)),
+                Some(Came::Password(Checked::Right)) => Verdict::Continue,
+                Some(_) => Verdict::Respond(Answer::Page(401)),
             }
         }
         const BOTH: &[Rule] = &[once, waits, waits];
-        let judged = |has_site, came: Option<bool>, from| {
+        let judged = |has_site, came: Option<Checked>, from| {
             let came = came.map(Came::Password);
             ask(BOTH, &Policies::default(), &Asked { has_site, came: came.as_ref(), ..plain() }, from)
         };
         let (verdict, first) = judged(true, None, At::default());
         assert_eq!((verdict, first), (Verdict::Wait(Wait::Password), At(1)));
-        assert_eq!(judged(false, Some(false), first), (Verdict::Respond(Answer::Page(401)), At(1)));
+        assert_eq!(judged(false, Some(Checked::Wrong), first), (Verdict::Respond(Answer::Page(401)), At(1)));
         // What came for one is not for the next.
-        let (verdict, second) = judged(false, Some(true), first);
+        let (verdict, second) = judged(false, Some(Checked::Right), first);
         assert_eq!((verdict, second), (Verdict::Wait(Wait::Password), At(2)));
-        assert_eq!(judged(false, Some(true), second).0, Verdict::Continue);
+        assert_eq!(judged(false, Some(Checked::Right), second).0, Verdict::Continue);
+    }
+
+    /// The head of a request with this password.
+    fn with_password(credentials: &str) -> RequestHead {
+        let raw = format!("GET /authorizationBasic {credentials}").into_bytes();
+        let span = |start, end| Span { start, end };
+        let fields = vec![(span(5, 18), span(18, raw.len() as u32))];
+        RequestHead::new(raw, span(0, 3), span(4, 5), Version::Http11, fields)
+    }
+
+    fn guarded(any: bool) -> (Policies, Table) {
+        let office = Block { base: "192.0.2.0".parse().unwrap(), bits: 24 };
+        let access = Access { allow: vec![Who::Block(office)], deny: vec![Who::All] };
+        let table = Table::of(&access, |_| &[]);
+        let policies = Policies {
+            access: Said::Own(Some(Rc::new(access))),
+            auth: Said::Own(Some(Rc::new(Auth::Basic(Basic::default())))),
+            satisfy_any: Some(any),
+            ..Policies::default()
+        };
+        (policies, table)
+    }
+
+    #[test]
+    fn who_is_elsewhere_is_refused_before_passwords_unless_one_is_enough() {
+        let head = with_password("YTpi");
+        for (any, client, wanted) in [
+            (false, "192.0.2.7", Verdict::Wait(Wait::Password)),
+            (false, "192.0.3.7", Verdict::Respond(Answer::Page(403))),
+            (true, "192.0.2.7", Verdict::Continue),
+            (true, "192.0.3.7", Verdict::Wait(Wait::Password)),
+        ] {
+            let (policies, table) = guarded(any);
+            let client = Some(client.parse().unwrap());
+            let asked = Asked { head: Some(&head), client, access: Some(&table), ..plain() };
+            assert_eq!(judge_all(&policies, &asked), wanted, "{any} {client:?}");
+        }
+        // Where nothing is demanded of one of the two, the other is not done without.
+        let (policies, table) = guarded(true);
+        let client = Some("192.0.3.7".parse().unwrap());
+        let asked = Asked { head: Some(&head), client, access: Some(&table), ..plain() };
+        let alone = Policies { auth: Said::Own(None), ..policies.clone() };
+        assert_eq!(judge_all(&alone, &asked), Verdict::Respond(Answer::Page(403)));
+        let alone = Policies { access: Said::Own(None), ..policies };
+        let asked = Asked { access: None, ..asked };
+        assert_eq!(judge_all(&alone, &asked), Verdict::Wait(Wait::Password));
+    }
+
+    #[test]
+    fn a_password_is_asked_for_and_checked() {
+        let (policies, _) = guarded(false);
+        let policies = Policies { access: Said::Nothing, ..policies };
+        let status = |head: Option<&RequestHead>, came: Option<Checked>| {
+            let came = came.map(Came::Password);
+            match judge_all(&policies, &Asked { head, came: came.as_ref(), ..plain() }) {
+                Verdict::Respond(Answer::With(head)) => Some((head.status.0, head.fields.iter().count())),
+                Verdict::Respond(Answer::Page(status)) => Some((status, 0)),
+                Verdict::Continue => Some((0, 0)),
+                Verdict::Wait(Wait::Password) => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (good, bad) = (with_password("YTpi"), with_password("YQ=="));
+        assert_eq!(status(None, None), Some((401, 1)));
+        assert_eq!(status(Some(&bad), None), Some((401, 1)));
+        assert_eq!(status(Some(&good), None), None);
+        // What came is for the rule that has waited, which is the first that is asked then.
+        let from = |checked| {
+            let came = Came::Password(checked);
+            let asked = Asked { head: Some(&good), came: Some(&came), ..plain() };
+            let at = judge(&policies, &Asked { head: Some(&good), ..plain() }, At::default()).1;
+            match judge(&policies, &asked, at).0 {
+                Verdict::Respond(Answer::With(head)) => head.status.0,
+                Verdict::Respond(Answer::Page(status)) => status,
+                Verdict::Continue => 0,
+                other => panic!("{other:?}"),
+            }
+        };
+        let all = [Checked::Right, Checked::Wrong, Checked::Busy, Checked::Unknown].map(from);
+        assert_eq!(all, [0, 401, 503, 500]);
+    }
+
+    #[test]
+    fn an_app_or_upstream_is_asked_about_the_request() {
+        let inquiry = Inquiry {
+            to: Whom::Upstream(0),
+            path: "/".to_owned(),
+            timeout: Duration::from_secs(1),
+            user: None,
+            pass: Vec::new(),
+        };
+        let policies =
+            Policies { auth: Said::Own(Some(Rc::new(Auth::Request(inquiry)))), ..Policies::default() };
+        let (verdict, at) = judge(&policies, &plain(), At::default());
+        assert_eq!(verdict, Verdict::Wait(Wait::Permission));
+        let denied = ResponseHead::new(302).with("Location", "/login");
+        for (permission, wanted) in [
+            (Permission::Granted(Granted::default()), Verdict::Continue),
+            (Permission::Denied(denied.clone()), Verdict::Respond(Answer::With(Box::new(denied)))),
+            (Permission::Failed(""), Verdict::Respond(Answer::Page(500))),
+        ] {
+            let came = Came::Permission(permission);
+            assert_eq!(judge(&policies, &Asked { came: Some(&came), ..plain() }, at).0, wanted);
+        }
     }
 }

@@ -2,17 +2,23 @@
 //! [`chain`], the ordered list of the rules over them. Pure: a rule sees a request as [`chain::Asked`] and says what
 //! comes of it; the exchange carries that out.
 
+pub mod access;
+pub mod auth;
 pub mod chain;
 pub mod compress;
 pub mod condition;
 pub(crate) mod cors;
 pub(crate) mod headers;
 
+pub mod htpasswd;
+pub mod password;
+
+use access::Access;
+use auth::Auth;
+use compress::Compressing;
 use cors::Cors;
 use headers::Headers;
 use std::rc::Rc;
-
-use compress::Compressing;
 
 /// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
 /// of its site unless it says otherwise.
@@ -30,6 +36,45 @@ pub struct Policies {
     pub(crate) cors: Option<Rc<Cors>>,
     /// Whether and how its responses are compressed.
     pub compress: Compressing,
+    /// Whose addresses are let in, 403.
+    pub access: Said<Access>,
+    /// Who has to show who they are, 401.
+    pub auth: Said<Auth>,
+    /// One of the two is enough; `None`: nothing is said of it.
+    pub satisfy_any: Option<bool>,
+}
+
+/// What a place says of a policy that can be switched off.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Said<T> {
+    /// Nothing: as its site.
+    #[default]
+    Nothing,
+    /// This, or that there is none.
+    Own(Option<Rc<T>>),
+}
+
+impl<T> Said<T> {
+    /// What holds, if anything does.
+    #[must_use]
+    pub fn get(&self) -> Option<&T> {
+        match self {
+            Self::Own(Some(own)) => Some(own),
+            Self::Nothing | Self::Own(None) => None,
+        }
+    }
+
+    /// The same, with what the site says for who says nothing.
+    #[must_use]
+    pub fn or(self, site: &Self) -> Self {
+        match self {
+            Self::Nothing => match site {
+                Self::Own(Some(own)) => Self::Own(Some(Rc::clone(own))),
+                Self::Nothing | Self::Own(None) => Self::Nothing,
+            },
+            Self::Own(own) => Self::Own(own),
+        }
+    }
 }
 
 impl Policies {
@@ -47,6 +92,9 @@ impl Policies {
             headers: headers.map(Rc::new),
             cors: self.cors.or_else(|| site.cors.clone()),
             compress: self.compress.or(&site.compress),
+            access: self.access.or(&site.access),
+            auth: self.auth.or(&site.auth),
+            satisfy_any: self.satisfy_any.or(site.satisfy_any),
             ..self
         }
     }
@@ -85,6 +133,18 @@ mod tests {
         let probed = Policies { asleep_200: true, ..Policies::default() };
         assert_eq!(probed.clone().inherit(&site), Policies { max_body: Some(5), ..probed });
         assert_eq!(site.clone().inherit(&own), site, "a probe is of its location alone");
+        let open = Access { deny: vec![access::Who::Unix], ..Access::default() };
+        let guarded = Policies {
+            access: Said::Own(Some(Rc::new(open))),
+            auth: Said::Own(Some(Rc::new(Auth::Basic(auth::Basic::default())))),
+            satisfy_any: Some(true),
+            ..Policies::default()
+        };
+        assert_eq!(Policies::default().inherit(&guarded), guarded);
+        let none = Policies { access: Said::Own(None), satisfy_any: Some(false), ..Policies::default() };
+        let inherited = none.clone().inherit(&guarded);
+        assert_eq!((&inherited.access, inherited.satisfy_any), (&none.access, Some(false)));
+        assert!(inherited.access.get().is_none() && inherited.auth.get().is_some());
     }
 
     #[test]

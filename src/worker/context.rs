@@ -7,6 +7,7 @@ use super::client_quota::{ClientQuota, Counted};
 use super::edits::Edits;
 use super::exchange::Peer;
 use super::filters::Encoders;
+use super::guards::Guards;
 use super::handler::file::{Files, Lookup};
 use super::handler::pages::{Page, Pages};
 use super::handshakes::Handshakes;
@@ -17,6 +18,7 @@ use super::maintenance::Closed;
 use super::outbox::Outbox;
 use super::own::Owns;
 use super::owner::Owner;
+use super::passwords::{self, Passwords};
 use super::reader::{self, Origin, Outcome, Reader, Whom};
 use super::report::Report;
 use super::spool::Store;
@@ -34,6 +36,8 @@ use crate::dispatch::WorkerBoard;
 use crate::event::{Poll, Source};
 use crate::http::Scheme;
 use crate::http::date::ImfDate;
+use crate::policy::auth::Login;
+use crate::policy::chain::Checked;
 use crate::slab::Key;
 use crate::sys::carried::Carried;
 use crate::sys::{clock, fd, messages, process, seqpacket};
@@ -44,7 +48,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::{fmt, io};
 
@@ -131,6 +135,9 @@ pub(super) struct Context {
     /// Whether some site asks its clients for certificates.
     pub(super) asks_clients: bool,
     pub(super) challenges: Challenges,
+    /// Whose addresses are let in.
+    pub(super) guards: Guards,
+    passwords: Passwords,
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
     ids: Ids,
@@ -221,6 +228,8 @@ impl Context {
             keyring,
             handshakes: Handshakes::default(),
             asks_clients: boot.config.sites.iter().any(|site| site.clients().is_some()),
+            guards: Guards::of(&boot.config, &boot.credentials),
+            passwords: Passwords::of(&boot.credentials),
             challenges,
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
@@ -394,9 +403,41 @@ impl Context {
         }
     }
 
+    /// Whether a password is the user's of this file; `None`: the exchange is told when that is known.
+    pub(super) fn check_password(&mut self, owner: Owner, users: &Path, login: &Login) -> Option<Checked> {
+        let (number, hashing) = match self.passwords.ask(owner, users, login) {
+            passwords::Ask::Known(checked) => return Some(checked),
+            passwords::Ask::Waits => return None,
+            passwords::Ask::Hash(number, hashing) => (number, hashing),
+        };
+        let work = Box::new(move |_: &mut [u8]| Outcome::Password(hashing.is_right()));
+        let whom = Whom::Password(number);
+        let ordered = self.reader.order(whom, Origin::Passwords, None, work, self.now);
+        if self.ordered("a password cannot be checked, for want of a thread to do it", ordered)
+            == ReadFirst::Begun
+        {
+            return None;
+        }
+        self.passwords.take_in(number, None);
+        self.passwords.take(owner)
+    }
+
+    /// What has come of the password of an exchange that has waited.
+    pub(super) fn take_checked(&mut self, owner: Owner) -> Option<Checked> {
+        self.passwords.take(owner)
+    }
+
+    /// An exchange does not wait any more for its password to be checked.
+    pub(super) fn forget_password(&mut self, owner: Owner) {
+        let Some(number) = self.passwords.leave(owner) else { return };
+        if self.reader.forget(Whom::Password(number)) {
+            self.passwords.forget(number);
+        }
+    }
+
     /// Nobody waits any more for what is to be read.
     pub(super) fn forget_read(&mut self, whom: Whom) {
-        self.reader.forget(whom);
+        let _ = self.reader.forget(whom);
     }
 
     /// What jobs have brought to clients; what they have brought to others is taken in.
@@ -410,6 +451,9 @@ impl Context {
                     if out_of_reach {
                         self.tell(&ToMaster::RootReplaced);
                     }
+                }
+                (Whom::Password(number), Outcome::Password(right)) => {
+                    self.runnable.extend(self.passwords.take_in(number, Some(right)));
                 }
                 (Whom::Page(site, number), Outcome::Page(found)) => {
                     self.pages.take_in((site, number), Some(found));
@@ -447,6 +491,8 @@ impl Context {
     pub(super) fn renew(&mut self, credentials: &Credentials) {
         if self.keyring.renew(credentials, &self.config) {
             self.challenges = Challenges::of(credentials);
+            self.guards = Guards::of(&self.config, credentials);
+            self.passwords.renew(credentials);
         }
     }
 

@@ -20,6 +20,7 @@ mod faults;
 mod files;
 mod filtered;
 mod heads;
+mod inquiry;
 mod inside;
 mod live;
 mod own;
@@ -115,6 +116,8 @@ pub(super) struct Exchange {
     returned: bool,
     /// The unit whose process has died with it: it is made once more.
     died: Option<Lease>,
+    /// Who has logged in.
+    user: Option<Box<waiting::User>>,
     /// Somebody has led to another place of the site.
     led: Option<Box<inside::Led>>,
     /// Since when it waits for a unit, or for a server with room; how long it has waited for those that it has had.
@@ -194,6 +197,7 @@ impl Exchange {
             unreached: 0,
             returned: false,
             died: None,
+            user: None,
             led: None,
             waits: None,
             queued: None,
@@ -389,6 +393,7 @@ impl Exchange {
         cx: &Context,
     ) -> gateway::Request<'a> {
         let raw = request.head.target();
+        let auth = self.place(config).and_then(|(_, location)| location.policies.auth.get());
         let listener = cx.listeners.get(usize::from(self.peer.listener));
         let local = self
             .peer
@@ -414,7 +419,7 @@ impl Exchange {
             secure: self.told(request, config, cx),
             id,
             arrived: None,
-            shown: gateway::Shown::default(),
+            shown: gateway::Shown { login: self.login(auth), ..gateway::Shown::default() },
         }
     }
 

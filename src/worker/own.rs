@@ -45,8 +45,10 @@ pub(super) struct Ask {
 pub(super) struct Answer {
     pub(super) head: ResponseHead,
     /// Its beginning, as far as it was to be kept.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the cache is about to keep it"))]
     pub(super) body: Vec<u8>,
     /// The response is complete.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the cache is about to ask"))]
     pub(super) whole: bool,
 }
 

@@ -7,6 +7,7 @@
 //! | look a name up, read what is small, close | the same; the loop touches no far file in any way |
 //! | look whether a root or an error page has been replaced | whatever a path leads to by now |
 //! | list a directory, understand `staticfiles.json` | long work |
+//! | hash a password | the processor |
 //!
 //! The threads are made when there is a first job for them; a worker that serves from memory has none.
 //!
@@ -60,6 +61,8 @@ pub(super) enum Whom {
     Root(usize, usize),
     /// An error page: site and number of the page.
     Page(usize, usize),
+    /// A password, by the number of its job.
+    Password(u64),
     /// Nobody.
     Nobody,
 }
@@ -73,6 +76,8 @@ pub(super) enum Origin {
     Work,
     /// Paths of error pages.
     Pages,
+    /// Passwords, which take a processor for a while.
+    Passwords,
     /// A far file system, or a path that may lead to one.
     Far(Far),
 }
@@ -82,7 +87,7 @@ impl Origin {
     fn most(self) -> usize {
         match self {
             Self::Disk => NEAR_THREADS,
-            Self::Work | Self::Pages | Self::Far(_) => 2,
+            Self::Work | Self::Pages | Self::Passwords | Self::Far(_) => 2,
         }
     }
 
@@ -104,6 +109,8 @@ pub(super) enum Outcome {
     Replaced(Replaced),
     /// What an error page is now.
     Page(pages::Read),
+    /// Whether a password is right.
+    Password(bool),
     /// Nothing.
     Done,
 }
@@ -354,16 +361,18 @@ impl Reader {
             || (!origin.is_near() && long(&|other| !other.is_near()) >= FAR_THREADS)
     }
 
-    /// Drops a job that no thread has begun, so that those that wait are of clients that do.
-    pub(super) fn forget(&mut self, whom: Whom) {
+    /// Drops a job that no thread has begun, so that those that wait are of clients that do; whether there was one.
+    pub(super) fn forget(&mut self, whom: Whom) -> bool {
         let (forgotten, kept): (Vec<Job>, Vec<Job>) =
             self.hand.0.lock().waiting.drain(..).partition(|job| job.whom == whom);
         let mut jobs = self.hand.0.lock();
         kept.into_iter().rev().for_each(|job| jobs.waiting.push_front(job));
         drop(jobs);
         self.running -= forgotten.len().min(self.running);
+        let any = !forgotten.is_empty();
         // What they hold may become jobs again: to be closed.
         drop(forgotten);
+        any
     }
 
     /// Whose jobs are done; a client may have gone meanwhile.

@@ -140,7 +140,13 @@ const PLACED: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["config/certificate"]),
     (
         "ring",
-        &["worker/transport/", "config/certificate.rs", "master/sticky.rs", "gateway/websocket/handshake.rs"],
+        &[
+            "worker/transport/",
+            "worker/passwords.rs",
+            "config/certificate.rs",
+            "master/sticky.rs",
+            "gateway/websocket/handshake.rs",
+        ],
     ),
     ("rcgen", &["worker/transport/", "master/self_signed.rs", "helper/acme.rs"]),
     (
@@ -150,6 +156,9 @@ const PLACED: &[(&str, &[&str])] = &[
     ("brotli", &["filter/encoder"]),
     ("flate2", &["filter/encoder"]),
     ("zstd_safe", &["filter/encoder"]),
+    ("argon2", &["policy/password.rs"]),
+    ("bcrypt", &["policy/password.rs"]),
+    ("sha_crypt", &["policy/password.rs"]),
     ("tokio", &["helper/"]),
     ("hickory_resolver", &["helper/"]),
     ("instant_acme", &["helper/"]),

@@ -5,10 +5,13 @@
 mod harness;
 
 mod abuse;
+mod access;
 mod access_logs;
 mod acme;
 mod app_servers;
 mod asgi;
+mod auth;
+mod auth_request;
 mod bad_upstreams;
 mod balancing;
 mod before;

@@ -1,10 +1,14 @@
 //! Credentials as bytes: numbers of eight bytes, little-endian; before each list and string its length.
 
-use super::{Authorities, Certificate, Challenge, Credentials, Shown, TicketKey, Trust};
+use super::{Authorities, Certificate, Challenge, Credentials, Listed, Shown, TicketKey, Trust, UserFile};
 use crate::control::digits;
+use crate::policy::access::Block;
 use crate::secret::Secret;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::PathBuf;
 
 impl Credentials {
     /// In bytes that are wiped out in the end.
@@ -32,6 +36,9 @@ impl Credentials {
                 Some(TicketKey { name: bytes.string()?.try_into().ok()?, key: Secret(bytes.string()?) })
             })?,
             challenges: bytes.list(Bytes::challenge)?,
+            lists: bytes.list(Bytes::listed)?,
+            users: bytes
+                .list(|bytes| Some(UserFile { path: bytes.path()?, text: Secret(bytes.string()?) }))?,
         };
         bytes.0.is_empty().then_some(credentials)
     }
@@ -72,8 +79,20 @@ impl Credentials {
                 [name.as_bytes(), certificate, &key.0].iter().for_each(|part| out.string(part));
             }
         });
+        out.list(&self.lists, |Listed { path, blocks }, out| {
+            out.string(path.as_os_str().as_bytes());
+            out.number((blocks.len() * BLOCK) as u64);
+            blocks.iter().for_each(|block| out.put(&block.to_bytes()));
+        });
+        out.list(&self.users, |UserFile { path, text }, out| {
+            out.string(path.as_os_str().as_bytes());
+            out.string(&text.0);
+        });
     }
 }
+
+/// Bytes of a network.
+const BLOCK: usize = 17;
 
 const HTTP: u64 = 0;
 const ALPN: u64 = 1;
@@ -160,6 +179,17 @@ impl Bytes<'_> {
         })
     }
 
+    fn path(&mut self) -> Option<PathBuf> {
+        Some(OsString::from_vec(self.string()?).into())
+    }
+
+    fn listed(&mut self) -> Option<Listed> {
+        let (path, packed) = (self.path()?, self.string()?);
+        let (blocks, rest) = packed.as_chunks::<BLOCK>();
+        let blocks = blocks.iter().map(Block::from_bytes).collect::<Option<_>>()?;
+        rest.is_empty().then_some(Listed { path, blocks })
+    }
+
     fn challenge(&mut self) -> Option<Challenge> {
         let kind = self.number()?;
         let name = self.text()?;
@@ -218,6 +248,17 @@ mod tests {
                 },
                 Challenge::Alpn { name: "d".to_owned(), certificate: vec![1], key: Secret(vec![2]) },
             ],
+            lists: vec![
+                Listed { path: "/a".into(), blocks: Vec::new() },
+                Listed {
+                    path: "/b".into(),
+                    blocks: vec![
+                        Block { base: "192.0.2.0".parse().unwrap(), bits: 24 },
+                        Block::one("2001:db8::1".parse().unwrap()),
+                    ],
+                },
+            ],
+            users: vec![UserFile { path: "/c".into(), text: Secret(b"a:$5$".to_vec()) }],
         }
     }
 

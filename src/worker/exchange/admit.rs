@@ -37,6 +37,8 @@ impl Exchange {
             _ => false,
         };
         let request = self.request.as_ref();
+        let place = request.and_then(|request| request.place).filter(|_| policies.access.get().is_some());
+        let access = place.and_then(|place| drive.cx.guards.at(place)).map(Rc::clone);
         let asked = Asked {
             head: request.map(|request| &request.head),
             client: request.and_then(|request| request.origin.client).map(|client| client.to_canonical()),
@@ -46,6 +48,7 @@ impl Exchange {
             may_enter: self.may_enter(),
             body,
             is_asleep: &is_asleep,
+            access: access.as_deref(),
             came,
         };
         let (verdict, at) = chain::judge(policies, &asked, from);

@@ -104,6 +104,7 @@ impl Exchange {
             &Record {
                 wall: self.wall,
                 client: client.or(self.peer.address.map(|peer| peer.ip())),
+                user: self.user(),
                 method,
                 target,
                 version,

@@ -181,7 +181,7 @@ fn nothing_is_read_for_who_has_gone() {
         reader.order(whom, Origin::Far(FAR), None, work, Time::ZERO).unwrap();
     }
     // A request that is given up does not hold up what is still sent of the one before.
-    reader.forget(exchange(1));
+    assert!(reader.forget(exchange(1)));
     let left: Vec<Whom> = reader.hand.0.lock().waiting.iter().map(|job| job.whom).collect();
     // What the forgotten one held is to be closed.
     assert_eq!(left, [connection(1), connection(2), exchange(3), Whom::Nobody]);
