@@ -176,6 +176,8 @@
 //! | hold | who can change the names in a directory |
 //! | stranger | somebody who can change what only we should |
 //! | root | a directory from which files are served |
+//! | shared head | the head of a response that is sent many times: encoded once, and once more for each place that changes it |
+//! | closed | of a site: for maintenance, by command |
 //! | draft | a part of the configuration in which names are not looked up yet |
 //!
 //! Reading order: `timer`, `buf`, `http`, `h1::conn`, `worker::exchange`, `supervisor`, `master`.

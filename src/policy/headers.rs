@@ -67,16 +67,13 @@ pub(crate) struct Filled {
     off: Vec<usize>,
 }
 
-/// Fields that browsers take for a wish to be careful; each yields to what the app says.
+/// Fields that browsers take for a wish to be careful; each yields to what the app says. Strict-Transport-Security is not among
+/// them: it is said over TLS alone, of the whole site, and binds it for long (`tls.hsts`).
 const SECURE: [(&str, &str); 3] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "strict-origin-when-cross-origin"),
     ("X-Frame-Options", "SAMEORIGIN"),
 ];
-
-/// What a place with `Secure` says of Strict-Transport-Security over TLS, unless `tls.hsts` says it: a year, and nothing of other
-/// names.
-pub(crate) const SECURE_HSTS: &str = "max-age=31536000";
 
 /// `headers: Secure`.
 pub(crate) fn secure() -> Group {
@@ -204,11 +201,6 @@ impl Headers {
         !self.groups().any(asks) && self.groups().flat_map(Group::texts).all(|text| text.fixed.is_some())
     }
 
-    /// Whether `Secure` is among it.
-    pub(crate) fn is_secure(&self) -> bool {
-        self.groups().any(|group| group.secure)
-    }
-
     /// Whether it takes the server's own word of HSTS out of responses of this status.
     pub(crate) fn drops_hsts(&self, status: Status, filled: &Filled) -> bool {
         let drops = |group: &Group| group.remove.iter().any(|name| name.eq_ignore_ascii_case(STRICT));
@@ -288,7 +280,7 @@ mod tests {
         let has = [("X-Powered-By", "PHP"), ("x-a", "0"), ("x-b", "own"), ("Vary", "Accept"), ("X-A", "9")];
         let want = ["x-b: own", "Vary: Accept", "X-A: 1", "X-C: 3", "Vary: Cookie"];
         assert_eq!(left(&headers, 200, &has), want);
-        assert!(headers.is_fixed() && !headers.is_empty() && !headers.is_secure());
+        assert!(headers.is_fixed() && !headers.is_empty());
     }
 
     #[test]
@@ -331,7 +323,7 @@ mod tests {
     #[test]
     fn secure_yields_to_what_is_said() {
         let headers = Headers::new(vec![secure()]);
-        assert!(headers.is_secure() && headers.is_fixed());
+        assert!(headers.is_fixed());
         assert_eq!(
             left(&headers, 200, &[("x-frame-options", "DENY")]),
             [

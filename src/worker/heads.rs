@@ -5,7 +5,7 @@ use crate::h1::Prepared;
 use crate::http::serving::Common;
 use crate::http::{BodyLength, RequestHead, ResponseHead, Status};
 use crate::policy::cors::Cors;
-use crate::policy::headers::{Filled, Headers, SECURE_HSTS};
+use crate::policy::headers::{Filled, Headers};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -100,11 +100,10 @@ impl HeadPolicy {
         Some(made)
     }
 
-    /// What the connection says besides, of a response over TLS or not.
-    pub(super) fn common<'a>(&self, common: Common<'a>, status: Status, is_secure: bool) -> Common<'a> {
+    /// What the connection says besides.
+    pub(super) fn common<'a>(&self, common: Common<'a>, status: Status) -> Common<'a> {
         let Some(headers) = &self.said.headers else { return common };
-        let own = (is_secure && headers.is_secure()).then_some(SECURE_HSTS);
-        let strict = common.strict.or(own).filter(|_| !headers.drops_hsts(status, self.filled()));
+        let strict = common.strict.filter(|_| !headers.drops_hsts(status, self.filled()));
         Common { strict, ..common }
     }
 }
@@ -186,14 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn secure_speaks_of_hsts_over_tls_unless_the_site_does() {
-        let policy = HeadPolicy::new(Some(&policy("1")), |_| Filled::default());
-        let strict = |own, is_secure| {
-            let common = Common { strict: own, ..Common::default() };
-            policy.common(common, Status(200), is_secure).strict
-        };
-        assert_eq!(strict(None, true), Some(SECURE_HSTS));
-        assert_eq!(strict(Some("max-age=1"), true), Some("max-age=1"));
-        assert_eq!(strict(None, false), None);
+    fn a_place_can_take_back_what_its_site_says_of_hsts() {
+        let remove = vec!["Strict-Transport-Security".to_owned()];
+        for (policy, said) in [
+            (policy("1"), Some("max-age=1")),
+            (Rc::new(Headers::new(vec![Group { remove, ..Group::default() }])), None),
+        ] {
+            let policy = HeadPolicy::new(Some(&policy), |_| Filled::default());
+            let common = Common { strict: Some("max-age=1"), ..Common::default() };
+            assert_eq!(policy.common(common, Status(200)).strict, said);
+        }
     }
 }

@@ -481,7 +481,7 @@ fn common<'a>(id: &'a [u8; RequestId::DIGITS], status: Status, tally: &Tally, cx
     let strict = tally.secure.and_then(|site| cx.https.strict(site));
     let common = Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])), strict };
     match &tally.policy {
-        Some(policy) => policy.common(common, status, tally.secure.is_some()),
+        Some(policy) => policy.common(common, status),
         None => common,
     }
 }
