@@ -58,7 +58,8 @@ fn start() -> Site {
     let text = SITE
         .replace("{upstream}", &upstream.address.to_string())
         .replace("{login}", &login.address.to_string());
-    let server = Setup::new(&text).start().tolerant(&["auth: ", "nobody", "upstream"]);
+    let server =
+        Setup::new(&text).start().tolerant(&["auth: ", "nobody", "upstream", "who is asked about logins"]);
     Site { server, login, upstream }
 }
 
