@@ -32,7 +32,7 @@ impl View<'_> {
     }
 
     fn lap(&self, turn: u64) -> u64 {
-        turn / self.layout.chunks as u64 & 0x3ff
+        (turn / self.layout.chunks as u64) & 0x3ff
     }
 
     fn turn_of(&self, chunk: usize) -> u64 {

@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// Bytes before the key.
 pub const FIXED: usize = 64;
-const MAGIC: u64 = 0x31_6574_6861_4874_61;
+const MAGIC: u64 = 0x3165_7468_6148_7461;
 /// More in front of the body is no file of ours.
 pub const LONGEST_HEAD: usize = 1 << 20;
 /// That the files of before are in the index.

@@ -147,7 +147,7 @@ fn files_never_take_more_than_the_budget_and_what_is_of_use_stays() {
         store.used(&hot);
     }
     assert!(removed > 1500, "{removed}");
-    assert_eq!(store.reserve(SMALL.disk + 1).0.is_none(), true, "larger than all of it");
+    assert!(store.reserve(SMALL.disk + 1).0.is_none(), "larger than all of it");
     let census = store.census(0..store.sets());
     assert_eq!((census.on_disk, census.disk_bytes), (there.len() as u64 + 1, store.disk_used()));
 }
