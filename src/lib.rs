@@ -58,6 +58,9 @@
 //! | rule | the code of one policy; the chain asks them in order, and again those that have waited |
 //! | list | networks under a name, in the configuration or in a file |
 //! | login | a user and a password that a client has sent; once they are known to be right: who it is |
+//! | limit | of a place: so many requests in a time, or at a time; a class is one that places have by its name |
+//! | table | of limits: the words in shared memory by which they hold over all workers |
+//! | bucket | of a rate: the tokens that there are for who is counted together, kept as the time at which it is full again |
 //! | handler | what produces the response: files, fixed answers, a gateway |
 //! | fallback | what answers in the place of a handler that has nothing |
 //! | gateway | the client side of a protocol to an upstream or an app |

@@ -177,7 +177,9 @@ pub struct Queue {
     /// this wraps do not fit into memory.
     length: u128,
     /// Bytes left in memory; what is shared counts each time.
-    memory: u128,
+    memory: u64,
+    /// So many bytes at the end may not be written yet.
+    later: u64,
 }
 
 /// Small writes are merged into the last owned segment while it stays below this.
@@ -188,7 +190,8 @@ pub(crate) const SHARE_FROM: u64 = 8 * 1024;
 
 /// The first `count` bytes of what is in memory.
 fn first(segment: &Segment, count: u64) -> &[u8] {
-    segment.as_bytes().get(..size(count)).unwrap_or_default()
+    let bytes = segment.as_bytes();
+    bytes.get(..size(count)).unwrap_or(bytes)
 }
 
 impl Queue {
@@ -218,6 +221,17 @@ impl Queue {
         if self.memory == 0 { 0 } else { self.segments.iter().map(Segment::own).sum() }
     }
 
+    /// Only so many bytes may be written now; the others are left all the same.
+    pub(crate) fn release(&mut self, count: u64) {
+        self.later = self.len().saturating_sub(count);
+    }
+
+    /// Bytes that may be written now.
+    #[must_use]
+    pub(crate) fn released(&self) -> u64 {
+        self.len().saturating_sub(self.later)
+    }
+
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -236,12 +250,12 @@ impl Queue {
         {
             data.extend_from_slice(segment.as_bytes());
             self.length += u128::from(len);
-            self.memory += u128::from(len);
+            self.memory += len;
             return;
         }
         self.length += u128::from(len);
         if !matches!(segment, Segment::File { .. }) {
-            self.memory += u128::from(len);
+            self.memory += len;
         }
         self.segments.push_back(segment);
     }
@@ -255,7 +269,7 @@ impl Queue {
             Some(Segment::Owned { data, .. }) if data.len().saturating_add(bytes.len()) <= MERGE_BELOW => {
                 data.extend_from_slice(bytes);
                 self.length += bytes.len() as u128;
-                self.memory += bytes.len() as u128;
+                self.memory += bytes.len() as u64;
             }
             _ => self.push(Segment::from(bytes.to_vec())),
         }
@@ -278,7 +292,7 @@ impl Queue {
             write(data);
             let added = data.len().saturating_sub(before);
             self.length += added as u128;
-            self.memory += added as u128;
+            self.memory += added as u64;
         }
         if self.segments.back().is_some_and(Segment::is_empty) {
             self.segments.pop_back();
@@ -290,7 +304,7 @@ impl Queue {
         let first = self.segments.pop_front()?;
         self.length -= u128::from(first.len());
         if !matches!(first, Segment::File { .. }) {
-            self.memory -= u128::from(first.len());
+            self.memory -= first.len();
         }
         Some(first)
     }
@@ -343,24 +357,28 @@ impl Queue {
     /// What may be written next.
     #[must_use]
     pub(crate) fn front(&self) -> Front<'_> {
-        match self.segments.front() {
+        let most = self.released();
+        match self.segments.front().filter(|_| most > 0) {
             None => Front::Empty,
             Some(Segment::File { file, offset, len, stamp }) => {
-                Front::File { file, offset: *offset, len: *len, stamp: *stamp }
+                Front::File { file, offset: *offset, len: (*len).min(most), stamp: *stamp }
             }
-            Some(Segment::Pipe { pipe, len }) => Front::Pipe(pipe, *len),
-            Some(bytes) if self.segments.len() == 1 => Front::Only(bytes.as_bytes()),
+            Some(Segment::Pipe { pipe, len }) => Front::Pipe(pipe, (*len).min(most)),
+            Some(bytes) if self.segments.len() == 1 => Front::Only(first(bytes, most)),
             Some(_) => Front::Bytes(self.segments.len()),
         }
     }
 
     /// The byte slices before the first file or pipe, at most `most`, and whether more (of anything) follows them.
     pub fn slices<'a>(&'a self, most: usize, mut each: impl FnMut(&'a [u8])) -> bool {
+        let mut left = self.released();
         for (index, segment) in self.segments.iter().enumerate() {
-            if index == most || matches!(segment, Segment::File { .. } | Segment::Pipe { .. }) {
+            if index == most || left == 0 || matches!(segment, Segment::File { .. } | Segment::Pipe { .. }) {
                 return true;
             }
-            each(segment.as_bytes());
+            let bytes = first(segment, left);
+            left -= bytes.len() as u64;
+            each(bytes);
         }
         false
     }
@@ -392,7 +410,7 @@ impl Queue {
             }
             self.length -= u128::from(take);
             if in_memory {
-                self.memory -= u128::from(take);
+                self.memory -= take;
             }
             count -= take;
         }
@@ -410,7 +428,7 @@ impl Queue {
         }
         let mut segment = Segment::from(bytes);
         segment.truncate(taken);
-        self.memory += segment.as_bytes().len() as u128;
+        self.memory += segment.as_bytes().len() as u64;
         self.segments.push_front(segment);
     }
 
@@ -496,6 +514,35 @@ mod tests {
         let popped = queue.pop();
         assert_eq!((queue.len(), queue.memory(), pipe.held()), (0, 0, 4));
         drop(popped);
+    }
+
+    #[test]
+    fn what_may_not_leave_yet_is_not_shown_and_is_left() {
+        let file = || Rc::new(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into());
+        let mut queue = Queue::new();
+        queue.extend(b"head");
+        queue.push(Segment::File { file: file(), offset: 0, len: 100, stamp: None });
+        queue.extend(b"tail");
+        let mut sent = 0;
+        while !queue.is_empty() {
+            queue.release(3);
+            let before = queue.len();
+            let mut shown = 0;
+            match queue.front() {
+                Front::File { len, .. } => shown = len,
+                Front::Only(bytes) => shown = bytes.len() as u64,
+                _ => _ = queue.slices(9, |slice| shown += slice.len() as u64),
+            }
+            assert!((1..=3).contains(&shown) && queue.released() == 3.min(before), "{shown}");
+            queue.consume(shown);
+            sent += shown;
+            assert_eq!(queue.len(), before - shown);
+            queue.release(0);
+            assert!(matches!(queue.front(), Front::Empty));
+        }
+        assert_eq!(sent, 108);
+        queue.extend(b"more");
+        assert_eq!(queue.released(), 4, "of what comes anew nothing is held back");
     }
 
     #[test]

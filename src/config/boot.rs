@@ -38,6 +38,8 @@ pub struct WorkerBoot {
     pub(crate) cache: crate::cache::store::WorkerStore<'static>,
     /// The directory of its files (`sys::place::Files`); `None`: nothing is kept on disk.
     pub(crate) cache_files: Option<OwnedFd>,
+    /// The table of limits (shared memory too), as this worker may use it.
+    pub(crate) limits: crate::policy::limit::table::WorkerTable<'static>,
     /// For each of `config.upstreams` what it has on the roster.
     pub(crate) upstreams: Vec<Enrolled>,
     /// One eventfd for every row of the board; this worker reads that of its row and pokes the others.

@@ -1,22 +1,41 @@
 //! `limits: (…)`.
 
+use super::limit;
 use super::located::{Given, Report};
 use super::problem::Complaint;
-use super::walk::{Section, Walk};
+use super::walk::{By, Section, Walk};
 use crate::h1::Settings;
 use crate::h2;
+use crate::policy::limit::{Limit, table};
 
 /// Limits of what clients may send (research, web-servers §6.1).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Those of one connection.
     pub(crate) connection: Settings,
     /// Those of HTTP/2 besides; no streams: it is not spoken.
     pub(crate) http2: h2::Settings,
-    /// Connections of one client address in one worker; no limit (0), 429.
+    /// Connections of one client address; no limit (0), 429.
     pub(crate) connections_per_client: u32,
     /// Clients that close their side and go on reading are served like others.
     pub(crate) half_close: bool,
+    /// Bytes of the table that all limits of rates share.
+    pub(crate) table: u64,
+    /// Limits that places have by name, sorted.
+    pub(crate) classes: Vec<(String, Limit)>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connection: Settings::default(),
+            http2: h2::Settings::default(),
+            connections_per_client: 0,
+            half_close: false,
+            table: 8 << 20,
+            classes: Vec::new(),
+        }
+    }
 }
 
 /// A head is held in memory as one piece.
@@ -42,6 +61,8 @@ impl Section for Limits {
         keys.key("streams", &mut self.http2.streams);
         keys.key("connections_per_client", &mut self.connections_per_client);
         keys.key("half_close", &mut self.half_close);
+        keys.key("table", &mut self.table);
+        keys.key("classes", &mut By(&mut self.classes, limit::classes));
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
@@ -55,6 +76,10 @@ impl Section for Limits {
         }
         if fields == 0 || fields > 10_000 {
             given.complain(report, Complaint::new("`fields` is out of range", "from 1 to 10000"));
+        }
+        if !(table::SMALLEST..=table::LARGEST).contains(&self.table) {
+            let complaint = Complaint::new("`table` is out of range", "from \"64KiB\" to \"4GiB\"");
+            report.add(&given.place_of("table"), complaint);
         }
         if self.http2.streams > MOST_STREAMS {
             let hint = "from 1 to 10000, or 0: HTTP/2 is not spoken";

@@ -17,7 +17,7 @@ use super::upstream::{self, Upstream};
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
-use super::{CacheSizes, Config, Limits, Log, Sandbox, cgi, condition, daemon, env_file};
+use super::{CacheSizes, Config, Limits, Log, Sandbox, cgi, condition, daemon, env_file, limit};
 use crate::policy::DefaultSite;
 use crate::policy::condition::Condition;
 use crate::sys::place;
@@ -359,6 +359,7 @@ fn read_all(tops: &[Node<'_>], origin: &str, report: &mut Report<'_>) -> Option<
     names.warn_unused(Kind::Upstream, "no location uses it", report);
     names.warn_unused(Kind::Condition, "no location or policy depends on it", report);
     names.warn_unused(Kind::List, "no `access` names it", report);
+    limit::warn_unused(report);
     Some(config)
 }
 
@@ -375,6 +376,7 @@ fn assemble(
     config.conditions = conditions;
     site::check_all(&sites, report);
     config.sites = sites.into_iter().enumerate().map(|(index, draft)| draft.site(index)).collect();
+    limit::label(&mut config.sites);
     config.default_site = default_site(default, &config.sites, report);
     lists.sort_by(|(one, _), (two, _)| one.cmp(two));
     config.lists = lists.into_iter().map(|(name, list)| List { name, ..list }).collect();

@@ -10,6 +10,7 @@ use super::source::Source;
 use super::syntax::{self, Lines};
 use super::units;
 use super::walk::{Form, Section, Value};
+use crate::policy::limit::Limit;
 use ron::value::RawValue;
 use serde::de;
 use std::collections::HashSet;
@@ -33,6 +34,8 @@ pub(crate) struct Report<'s> {
     pub(crate) names: Names,
     /// The cron jobs so far.
     pub(crate) jobs: Vec<At<String>>,
+    /// The classes of limits so far, and whether a place has them.
+    pub(crate) classes: Vec<(At<String>, Limit, bool)>,
     /// Names of the files, in the order in which they are read.
     pub(crate) files: Vec<String>,
     pub(crate) problems: Vec<Problem>,
@@ -70,7 +73,15 @@ pub(crate) struct Given<'a> {
 impl<'s> Report<'s> {
     pub(crate) fn new(source: &'s dyn Source) -> Self {
         let (problems, warnings) = (Vec::new(), Vec::new());
-        Self { source, names: Names::default(), jobs: Vec::new(), files: Vec::new(), problems, warnings }
+        Self {
+            source,
+            names: Names::default(),
+            jobs: Vec::new(),
+            classes: Vec::new(),
+            files: Vec::new(),
+            problems,
+            warnings,
+        }
     }
 
     pub(crate) fn add(&mut self, place: &Place, complaint: Complaint) {

@@ -4,6 +4,7 @@ use super::access;
 use super::condition::{self, no_regex};
 use super::fallback::Fallback;
 use super::handler::{Handler, To};
+use super::limit;
 use super::located::{Given, Node, Report};
 use super::problem::{Complaint, Place};
 use super::shape::Shape;
@@ -51,7 +52,6 @@ const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 /// Policies that a location and a site may carry, once they exist.
 #[rustfmt::skip]
 pub(crate) const POLICIES_LATER: &[&str] = &[
-    "limit",
     "rewrite",
     "cache_responses",
 ];
@@ -85,6 +85,8 @@ impl Section for Location {
         keys.key("internal", &mut self.policies.internal);
         keys.key("compress", &mut self.policies.compress);
         access::walk(&mut self.policies, keys);
+        keys.key("limit", &mut limit::Limits(&mut self.policies.limits));
+        keys.key("bandwidth", &mut limit::Bandwidths(&mut self.policies.bandwidth));
         let mut probe = self.policies.asleep_200.then_some(Probe);
         keys.key("probe", &mut probe);
         self.policies.asleep_200 = probe.is_some();

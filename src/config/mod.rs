@@ -38,6 +38,7 @@ pub(crate) mod flags;
 mod handler;
 mod headers;
 mod host;
+pub(crate) mod limit;
 mod limits;
 mod listen;
 mod lists;

@@ -4,6 +4,7 @@ use super::access;
 use super::address::Address;
 use super::fallback::Fallback;
 use super::handler::Handler;
+use super::limit;
 use super::listen::Listen;
 use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
@@ -53,6 +54,8 @@ pub(crate) const DEFAULT_POLICIES: Policies = Policies {
     max_body: Some(20 << 20),
     asleep_200: false,
     internal: false,
+    limits: None,
+    bandwidth: None,
     headers: None,
     cors: None,
     compress: Compressing::Off,
@@ -100,6 +103,8 @@ impl Section for Draft {
         keys.key("cors", &mut cors::Said(&mut self.site.policies.cors));
         keys.key("compress", &mut self.site.policies.compress);
         access::walk(&mut self.site.policies, keys);
+        keys.key("limit", &mut limit::Limits(&mut self.site.policies.limits));
+        keys.key("bandwidth", &mut limit::Bandwidths(&mut self.site.policies.bandwidth));
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
@@ -258,11 +263,21 @@ pub(crate) fn render_host(pattern: &HostPattern) -> String {
 impl Draft {
     /// As it would be written for this site.
     pub(crate) fn of(site: &Site) -> Self {
-        let names = site.names.iter().cloned().map(At::nowhere);
-        let listen = site.listen.iter().cloned().map(At::nowhere);
+        let names: Vec<_> = site.names.iter().cloned().map(At::nowhere).collect();
+        let listen: Vec<_> = site.listen.iter().cloned().map(At::nowhere).collect();
         let place = Place::default();
         let tls = site.tls.as_ref().map(tls::Draft::of);
-        Self { place, names: names.collect(), listen: listen.collect(), tls, site: site.clone() }
+        let mut site = site.clone();
+        // What a location has of its site is written there: buckets are shared by who has the same limit, not one alike.
+        for location in &mut site.locations {
+            let own = &mut location.policies.limits;
+            if let (Some(one), Some(other)) = (&own, &site.policies.limits)
+                && Rc::ptr_eq(one, other)
+            {
+                *own = None;
+            }
+        }
+        Self { place, names, listen, tls, site }
     }
 
     /// Where it listens; second: HTTPS is spoken there.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 mod conditions;
+mod limits;
 mod linear;
 mod mistakes;
 mod reference;

@@ -238,6 +238,33 @@ pub struct Status {
     /// Certificates, in the order of the sites.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// The table of limits, and what was refused.
+    #[serde(default)]
+    pub limits: LimitsStatus,
+}
+
+/// The limits of requests and connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsStatus {
+    /// Buckets that the table has room for.
+    pub size: u64,
+    /// Of these how many were ever used; those that are full again are used anew.
+    pub used: u64,
+    /// How many buckets had to leave before they were full.
+    pub evicted: u64,
+    /// Each limit, by name.
+    pub limits: Vec<LimitStatus>,
+}
+
+/// One limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// `class NAME`, or the place that it stands in.
+    pub name: String,
+    /// Requests that it has refused since the server was started.
+    pub refused: u64,
+    /// Requests that it would have refused, were it no `dry_run`.
+    pub spared: u64,
 }
 
 /// A site that is closed for maintenance.

@@ -169,6 +169,15 @@ pub enum ToMaster {
         /// How often.
         count: u64,
     },
+    /// So often more a limit was exceeded.
+    Limited {
+        /// The limit, by its label.
+        label: String,
+        /// Requests that were refused.
+        refused: u64,
+        /// Requests that were not, as the limit is only tried.
+        spared: u64,
+    },
     /// Another directory has the path of a static root now.
     RootReplaced,
     /// It is busier, or less busy, than it said last (at first: Low).
@@ -284,6 +293,7 @@ impl ToMaster {
             | Self::Logged(text)
             | Self::Log(LogStatus { path: text, .. })
             | Self::Faults { upstream: text, .. }
+            | Self::Limited { label: text, .. }
             | Self::Runs { request: text, .. }
             | Self::Stuck { reason: text, .. } = &mut shorter
         {
@@ -369,6 +379,7 @@ mod tests {
             ToMaster::Runs { at: UNIT, since: u64::MAX - 1, request: "GET /slow".to_owned() },
             ToMaster::Ran { at: UNIT },
             ToMaster::Faults { upstream: "api".to_owned(), word: "closed".to_owned(), count: 3 },
+            ToMaster::Limited { label: "class search".to_owned(), refused: 3, spared: 0 },
             ToMaster::Load(Load::Low),
             ToMaster::Load(Load::High),
             ToMaster::Failed("no such directory".to_owned()),

@@ -47,7 +47,7 @@ use super::{Common, End, Event, Settings, Wants, packet};
 use crate::buf::{Queue, Segment};
 use crate::http::fault::Refusal;
 use crate::http::phase::Phase;
-use crate::http::{BodyLength, Fields, ResponseHead, Scheme, Status, Version};
+use crate::http::{BodyLength, Fields, Pace, ResponseHead, Scheme, Status, Version};
 use crate::timer::Time;
 use std::rc::Rc;
 use std::time::Duration;
@@ -84,8 +84,18 @@ pub struct Conn {
     read: Time,
     /// When a body that comes at the lowest rate allowed would be at its end for now.
     body_due: Time,
-    /// When something was written last, or the wait for it began; `None` while there is nothing to write.
-    write: Option<Time>,
+    /// When something was written last, or the wait for it began; never while there is nothing to write.
+    write: Time,
+    /// How fast what is queued leaves, and how much of it was there when it was looked at.
+    pace: Option<Box<Paced>>,
+}
+
+/// In a box, as most responses leave as fast as they can.
+#[derive(Debug)]
+struct Paced {
+    pace: Pace,
+    /// Bytes of [`Conn::out`] when some of them were released.
+    before: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -183,7 +193,8 @@ impl Conn {
             head_since: now,
             read: now,
             body_due: now,
-            write: None,
+            write: Time::NEVER,
+            pace: None,
         }
     }
 
@@ -202,7 +213,12 @@ impl Conn {
     pub(crate) fn turn(&mut self, now: Time) -> Option<&'static str> {
         let overdue = self.deadline().is_some_and(|deadline| deadline <= now);
         let why = if overdue { self.on_timeout(now) } else { None };
+        let paused = self.pace.is_some() && self.is_paused();
         self.clock = now;
+        if paused && !self.is_paused() {
+            // It was we who let the client wait.
+            self.write = now;
+        }
         why
     }
 
@@ -502,8 +518,33 @@ impl Conn {
         self.await_body();
     }
 
+    /// How fast the response leaves that comes next, if it may not leave as fast as it can.
+    pub(crate) fn set_pace(&mut self, pace: Option<Pace>) {
+        if pace.is_some() || self.pace.is_some() {
+            self.out.release(u64::MAX);
+            self.pace = pace.map(|pace| Box::new(Paced { pace, before: 0 }));
+        }
+    }
+
+    /// Whether there is something to write that may not leave yet.
+    fn is_paused(&self) -> bool {
+        let paced = self.pace.as_ref().filter(|_| !self.out.is_empty());
+        paced.is_some_and(|paced| paced.pace.room(self.clock) == 0)
+    }
+
+    /// When more of what is queued may leave.
+    #[must_use]
+    pub(crate) fn paused_until(&self) -> Option<Time> {
+        let paced = self.pace.as_ref().filter(|_| !self.out.is_empty())?;
+        paced.pace.next(self.clock)
+    }
+
     /// What is to be written.
     pub fn out(&mut self) -> &mut Queue {
+        if let Some(paced) = &mut self.pace {
+            paced.before = self.out.len();
+            self.out.release(paced.pace.room(self.clock));
+        }
         &mut self.out
     }
 
@@ -516,8 +557,13 @@ impl Conn {
     /// Something of [`Self::out`] was written.
     pub fn wrote(&mut self, now: Time) {
         self.clock = now;
-        let waited = self.write.is_some();
-        self.write = (!self.out.is_empty()).then_some(now);
+        if let Some(paced) = &mut self.pace {
+            let left = paced.before.saturating_sub(self.out.len());
+            paced.pace.took(left, now);
+            paced.before = self.out.len();
+        }
+        let waited = self.write != Time::NEVER;
+        self.write = if self.out.is_empty() { Time::NEVER } else { now };
         if !self.out.is_empty() {
             return;
         }
@@ -545,7 +591,7 @@ impl Conn {
         };
         Wants {
             read: read && !self.eof,
-            write: !self.out.is_empty(),
+            write: !self.out.is_empty() && !(self.pace.is_some() && self.is_paused()),
             last: matches!(self.phase, Phase::Closing { .. }),
             body: self.has_room(),
         }
@@ -614,7 +660,7 @@ impl Conn {
     /// Something will be queued: if nothing waits yet, the wait begins now.
     fn will_write(&mut self) {
         if self.out.is_empty() {
-            self.write = Some(self.clock);
+            self.write = self.clock;
         }
     }
 

@@ -28,8 +28,8 @@ use super::StreamId;
 use super::flow::{Inflow, Outflow};
 use super::priority::Priority;
 use crate::buf::Queue;
-use crate::http::Fields;
 use crate::http::serving::Line;
+use crate::http::{Fields, Pace};
 use crate::timer::Time;
 use std::cell::Cell;
 
@@ -68,6 +68,8 @@ pub(super) struct Stream {
     pub(super) queue: Queue,
     pub(super) outflow: Outflow,
     pub(super) priority: Priority,
+    /// How fast the body leaves; as fast as it can.
+    pub(super) pace: Option<Box<Pace>>,
     /// What follows the body.
     pub(super) trailers: Option<Box<Fields>>,
     /// END_STREAM is on its way.
@@ -131,6 +133,7 @@ impl Stream {
             queue: Queue::new(),
             outflow,
             priority: Priority::UNSAID,
+            pace: None,
             trailers: None,
             shut: false,
             concluded: false,
@@ -186,6 +189,11 @@ impl Stream {
     /// Whether only the end of the request is waited for.
     pub(super) fn lingers(&self) -> bool {
         self.concluded && !self.ended
+    }
+
+    /// Until when nothing more of the body may leave, as it would be too fast.
+    pub(super) fn paused_until(&self, now: Time) -> Option<Time> {
+        self.pace.as_ref().filter(|_| !self.queue.is_empty())?.next(now)
     }
 
     /// Whether nothing follows what is queued.

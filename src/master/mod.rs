@@ -24,6 +24,7 @@
 //! | `control`, `status` | the operator's commands |
 //! | `upgrade`, `order`, `saved`, `resume`, `trial` | another program in place of this one: the decision, the order to it, the state, its start, its trial |
 //! | `memory` | whether the kernel killed for want of memory |
+//! | `limits` | the table of limits, and what was refused |
 //! | `env_files` | what the files of `env_file` said |
 //! | `keyring`, `self_signed` | what workers are handed for TLS |
 //! | `touch` | files whose being touched reloads the server |
@@ -53,6 +54,7 @@ mod helper;
 mod inquiry;
 mod journal;
 mod keyring;
+mod limits;
 mod listeners;
 pub(crate) mod logger;
 mod maintenance;
@@ -271,6 +273,10 @@ struct Master {
     board_file: Carried,
     /// What workers share of the response cache.
     cache: store::Store,
+    /// The table of limits.
+    limits: limits::Segment,
+    /// How often each was exceeded, by its label.
+    limited: BTreeMap<String, limits::Exceeded>,
     #[serde(skip)]
     upgrade: Upgrade,
     wake: Rc<[Carried]>,
@@ -352,6 +358,8 @@ impl Master {
         let (shared, board_file) =
             shared::new().map_err(|error| format!("cannot map shared memory: {error}"))?;
         let cache = store::Store::new(&current.config.cache, current.account.as_ref())?;
+        let limits = limits::Segment::new(&current.config)
+            .map_err(|error| format!("cannot map shared memory: {error}"))?;
         let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
         let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
         let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
@@ -373,6 +381,8 @@ impl Master {
             shared,
             board_file: board_file.into(),
             cache,
+            limits,
+            limited: BTreeMap::new(),
             upgrade,
             wake,
             requests: 0,

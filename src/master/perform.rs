@@ -162,6 +162,7 @@ impl Master {
             shared: self.shared,
             board: self.board_file.as_fd(),
             cache: &self.cache,
+            limits: self.limits.lent(),
             wake: self.wake.clone(),
             runtime_dir: self.runtime.path().to_owned(),
             run: self.start.worker,
@@ -333,6 +334,7 @@ impl Master {
             Ok(candidate) => {
                 let plan =
                     Plan { later: self.later(&candidate.config), ..candidate.plan(Some(&self.current)) };
+                self.limits.compare(&candidate.config);
                 self.candidate = Some(candidate);
                 self.supervisor.on(Input::Loaded(plan), now);
             }

@@ -3,6 +3,7 @@
 
 use super::edits::Edits;
 use super::heartbeat::Heartbeat;
+use super::limits::Segment;
 use super::memory::OutOfMemory;
 use super::order::{Order, REASON, Resume};
 use super::saved::{Header, Saved, State, Unread};
@@ -69,6 +70,7 @@ struct Prepared {
     saved: Saved<State>,
     shared: Shared,
     cache: Store,
+    limits: Segment,
     signals: Signals,
     alarm: Alarm,
     upgrade: Upgrade,
@@ -78,6 +80,8 @@ struct Prepared {
 fn prepare(state: &[u8]) -> Result<Prepared, String> {
     let mut saved = Saved::<State>::read(state)?;
     let shared = shared::of(saved.state.board_file.as_fd())?;
+    let limits = Segment::of(saved.state.limits.take(), &saved.state.current.config)
+        .map_err(|error| format!("the table of limits cannot be mapped: {error}"))?;
     if saved.state.wake.len() != WORKERS {
         return Err("there are events for another number of workers; restart the server instead".to_owned());
     }
@@ -90,6 +94,7 @@ fn prepare(state: &[u8]) -> Result<Prepared, String> {
         alarm: Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?,
         saved,
         shared,
+        limits,
     })
 }
 
@@ -167,7 +172,7 @@ impl Master {
     }
 
     fn take_over(start: Start, prepared: Prepared) -> Self {
-        let Prepared { saved, shared, cache, signals, alarm, upgrade } = prepared;
+        let Prepared { saved, shared, cache, limits, signals, alarm, upgrade } = prepared;
         let Saved { file, identity, state, .. } = saved;
         Self {
             // Where this program would look for them may mean something else by now.
@@ -183,6 +188,8 @@ impl Master {
             shared,
             board_file: state.board_file,
             cache,
+            limits,
+            limited: state.limited,
             upgrade,
             wake: state.wake,
             requests: state.requests,

@@ -112,6 +112,7 @@ impl Master {
             ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Log(status) => self.note_log(id, &status),
             ToMaster::Faults { upstream, word, count } => self.note_faults(upstream, &word, count),
+            ToMaster::Limited { label, refused, spared } => self.note_limited(label, refused, spared),
             ToMaster::Logged(text) => {
                 if let Some(child) = self.children.find(Id::Pool(id)) {
                     self.journal.note_of(&child.name, &text);

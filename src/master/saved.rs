@@ -10,6 +10,7 @@ use super::generation::{Generation, PoolNumbers};
 use super::heirs::Heirs;
 use super::journal::Journal;
 use super::keyring::Keyring;
+use super::limits;
 use super::listeners::Inherited;
 use super::maintenance::Closed;
 use super::names::Names;
@@ -142,6 +143,10 @@ pub(super) struct State {
     /// Programs before had none.
     #[serde(default)]
     pub(super) cache: Option<super::store::Saved>,
+    #[serde(default)]
+    pub(super) limits: Option<limits::Kept>,
+    #[serde(default)]
+    pub(super) limited: BTreeMap<String, limits::Exceeded>,
     pub(super) wake: Rc<[Carried]>,
     pub(super) requests: u64,
     #[serde(default)]

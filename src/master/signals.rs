@@ -178,7 +178,8 @@ impl Master {
             Role::Worker(worker) => {
                 self.requests = self.requests.wrapping_add(worker.answered(*self.board()));
                 let rows = self.board().worker_left(worker.row, now);
-                if let Err(error) = shared::release(self.shared, worker.row) {
+                let released = shared::release(self.shared, worker.row);
+                if let Err(error) = released.and_then(|()| self.limits.release(worker.row)) {
                     log::error!(target: "hatchery", "the words of {name} cannot be cleared: {error}");
                 }
                 self.poke_all(rows.and(self.cache.worker_left(worker.row, name)));

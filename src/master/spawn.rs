@@ -1,6 +1,7 @@
 //! The fork of a worker, step by step. The order matters: each step says what it must come after.
 
 use super::generation::Generation;
+use super::limits::Lent;
 use super::store::Store;
 use super::{logger, shared};
 use crate::balance::WorkerRoster;
@@ -10,6 +11,7 @@ use crate::config::credentials::Credentials;
 use crate::config::{Config, Sandbox, Upstream};
 use crate::control::worker::ToMaster;
 use crate::dispatch::WorkerBoard;
+use crate::policy::limit::table::WorkerTable;
 use crate::sys::carried::Carried;
 use crate::sys::place::Directory;
 use crate::sys::process::OnlyChild;
@@ -42,6 +44,8 @@ pub(super) struct Worker<'a> {
     pub(super) board: BorrowedFd<'a>,
     /// What workers share of the response cache.
     pub(super) cache: &'a Store,
+    /// The table of limits.
+    pub(super) limits: Lent<'a>,
     /// The eventfd of every row.
     pub(super) wake: Rc<[Carried]>,
     /// Where the sockets of apps are.
@@ -75,6 +79,7 @@ pub(super) fn worker(worker: Worker<'_>) -> io::Result<(process::Child, Line)> {
     let (line, theirs) = line()?;
     shared::seat(worker.shared, worker.row);
     worker.cache.seat(worker.row);
+    worker.limits.seat(worker.row, &worker.generation.config);
     let master = std::process::id();
     // 2  A fork copies one thread only: it is refused if there are more. Signals are blocked until step 11.
     let child = process::fork(move |alone| match child(worker, theirs, master, &alone) {
@@ -112,16 +117,18 @@ fn child(
     let resources = worker.generation.config.workers.resources.clone();
     let title = format!("hatchery: {name} gen {}", worker.number);
     let run = worker.run;
-    // 3  Board and roster become read-only but for its own words and those that all exchange, for good; while their
+    // 3  Board, roster and limits become read-only but for its own words and those that all exchange, for good; while their
     //    descriptor is open, which is closed next, and may be opened again, which the sandbox forbids.
     let shared = shared::confine(worker.shared, worker.board, worker.row);
     let shared = shared.map_err(|error| ("mapping the shared memory", error))?;
     let cache = worker.cache.confine(worker.row);
     let cache = cache.map_err(|error| ("mapping the memory of the cache", error))?;
+    let limits = worker.limits.confine(worker.row).map_err(|error| ("mapping the table of limits", error))?;
     // 4  Its own copies of what it keeps, then everything else is closed: a copy of the master's signal pipe would
     //    swallow the master's signals.
     process::raise_open_files();
-    let boot = boot(worker, shared, cache, ends, master).map_err(|error| ("copying descriptors", error))?;
+    let boot = boot(worker, shared, cache, limits, ends, master);
+    let boot = boot.map_err(|error| ("copying descriptors", error))?;
     alone.close_except(&kept(&boot)).map_err(|error| ("closing descriptors", error))?;
     process::null_input().map_err(|error| ("standard input", error))?;
     // 5  Default dispositions, so that TERM ends it. Signals meant for the master that reach all processes of the
@@ -205,6 +212,7 @@ fn boot(
     worker: Worker<'_>,
     (board, roster): (WorkerBoard<'static>, WorkerRoster<'static>),
     cache: WorkerStore<'static>,
+    limits: WorkerTable<'static>,
     ends: Ends,
     master: u32,
 ) -> io::Result<WorkerBoot> {
@@ -232,6 +240,7 @@ fn boot(
         roster,
         cache,
         cache_files: worker.cache.files()?,
+        limits,
         upstreams: worker.generation.upstreams.clone(),
         wake: worker.wake,
         runtime_dir: worker.runtime_dir,

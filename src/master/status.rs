@@ -32,6 +32,7 @@ impl Master {
             cron: self.scheduler.status(clock::wall()),
             upstreams: self.upstreams(now),
             certificates: self.certificates(now),
+            limits: self.limits(),
         }
     }
 

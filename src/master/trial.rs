@@ -1,6 +1,7 @@
 //! The trial, in the new program: it rehearses what the real start does with the state, boots one worker with copies of the
 //! sockets on a board of its own, says READY and leaves. The worker never accepts. Nothing of the running server is touched.
 
+use super::limits::Segment;
 use super::saved::{Saved, State, Unread};
 use super::store::Store;
 use super::voice::{Heard, Voice};
@@ -48,6 +49,8 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
     drop(caught::catch().map_err(|error| format!("cannot catch signals: {error}"))?);
     show_title("hatchery: upgrade trial");
     let shared = shared::of(state.board_file.as_fd())?;
+    let limits =
+        Segment::new(&state.current.config).map_err(|error| format!("cannot map shared memory: {error}"))?;
     // Its logs and directory for temporary files are not really there.
     let mut generation = state.current;
     (generation.access_logs, generation.temp_dir) = (Vec::new(), None);
@@ -62,6 +65,7 @@ pub(super) fn run(start: &Start) -> Result<u8, String> {
         slot: 0,
         shared,
         board: state.board_file.as_fd(),
+        limits: limits.lent(),
         wake: wake().map_err(|error| format!("cannot make event descriptors: {error}"))?,
         runtime_dir: state.runtime.path().to_owned(),
         run: start.worker,

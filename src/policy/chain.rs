@@ -7,6 +7,7 @@
 //! | maintenance | 503, if the site is closed, to whom it is not open all the same; not in a place with `probe` |
 //! | internal | 404, if the location is `internal` and nobody has led there who may |
 //! | access | 403, if the client's address is not let in; nothing if a login is enough |
+//! | limit | 429, or 503, if a `limit` is exceeded; once, wherever it is led after that |
 //! | cors | 204 to a preflight, of what may be asked and of whom |
 //! | auth | 401, if there is no right password; what an app or upstream says that is asked; it waits for either. Nothing if the address is enough |
 //! | body | 413, if a body is announced that is longer than `max_body`; the protocol bounds what is not announced |
@@ -17,6 +18,7 @@ use super::access::Table;
 use super::auth::{Auth, Basic, Login, Permission};
 use super::condition::Facts;
 use super::cors::is_preflight;
+use super::limit::Limit;
 use crate::http::fault::Refusal;
 use crate::http::{BodyLength, Fields, RequestHead, ResponseHead};
 use std::net::IpAddr;
@@ -42,6 +44,8 @@ pub struct Asked<'a> {
     pub is_asleep: &'a dyn Fn() -> bool,
     /// Who is let in by address, where anything is demanded of it.
     pub access: Option<&'a Table>,
+    /// Whether one of these limits is exceeded, and what is answered then.
+    pub(crate) exceeds: &'a dyn Fn(&[Limit], &Facts<'_>) -> Option<ResponseHead>,
     /// What has come of what the rule waited for that is asked again; of no meaning for others.
     pub came: Option<&'a Came>,
 }
@@ -131,6 +135,7 @@ const RULES: &[Rule] = &[
     maintenance,
     internal,
     access,
+    limit,
     cors,
     auth,
     body,
@@ -225,6 +230,12 @@ fn password(basic: &Basic, asked: &Asked<'_>) -> Verdict {
     }
 }
 
+fn limit(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    let found = policies.limits.as_deref().zip(asked.facts.as_ref());
+    let exceeded = found.and_then(|(limits, facts)| (asked.exceeds)(limits, facts));
+    exceeded.map_or(Verdict::Continue, |head| Verdict::Respond(Answer::With(Box::new(head))))
+}
+
 fn body(policies: &Policies, asked: &Asked<'_>) -> Verdict {
     match (asked.body, policies.max_body) {
         (BodyLength::Known(length), Some(most)) if length > most => {
@@ -270,6 +281,7 @@ mod tests {
             body: BodyLength::None,
             is_asleep: &|| false,
             access: None,
+            exceeds: &|_, _| None,
             came: None,
         }
     }

@@ -9,8 +9,8 @@ pub mod compress;
 pub mod condition;
 pub(crate) mod cors;
 pub(crate) mod headers;
-
 pub mod htpasswd;
+pub mod limit;
 pub mod password;
 
 use access::Access;
@@ -18,6 +18,7 @@ use auth::Auth;
 use compress::Compressing;
 use cors::Cors;
 use headers::Headers;
+use limit::{Bandwidth, Limit};
 use std::rc::Rc;
 
 /// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
@@ -36,6 +37,10 @@ pub struct Policies {
     pub(crate) cors: Option<Rc<Cors>>,
     /// Whether and how its responses are compressed.
     pub compress: Compressing,
+    /// How often and how many at a time, 429; none.
+    pub(crate) limits: Option<Rc<Vec<Limit>>>,
+    /// How fast a response leaves; as fast as it can.
+    pub(crate) bandwidth: Option<Bandwidth>,
     /// Whose addresses are let in, 403.
     pub access: Said<Access>,
     /// Who has to show who they are, 401.
@@ -95,6 +100,8 @@ impl Policies {
             access: self.access.or(&site.access),
             auth: self.auth.or(&site.auth),
             satisfy_any: self.satisfy_any.or(site.satisfy_any),
+            limits: self.limits.or_else(|| site.limits.clone()),
+            bandwidth: self.bandwidth.or(site.bandwidth),
             ..self
         }
     }

@@ -68,6 +68,18 @@ impl Shared {
         Ok(Self { start: start.cast(), words })
     }
 
+    /// The same, however long it is.
+    ///
+    /// # Errors
+    /// As [`Shared::of_file`]; `InvalidData` if there is nothing in it.
+    pub(crate) fn of_any(file: BorrowedFd<'_>) -> io::Result<Self> {
+        let size = usize::try_from(nix::sys::stat::fstat(file)?.st_size).unwrap_or(0);
+        if size == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Self::of_file(file, size / size_of::<AtomicU64>())
+    }
+
     /// The words.
     #[must_use]
     pub(crate) fn words(&self) -> &'static [AtomicU64] {

@@ -4,7 +4,7 @@
 //! connections, and for no more than leaves most of its descriptors to others. Of what is free of it a client address may
 //! have taken half: who asks for as much as he gets, by however many connections, leaves as much to whoever comes next.
 
-use super::client_quota;
+use crate::policy::limit::key;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ pub(super) struct Share {
 
 impl Share {
     pub(super) fn of(address: Option<IpAddr>) -> Self {
-        Self { whose: address.map(client_quota::key), taken: 0 }
+        Self { whose: address.map(key::number), taken: 0 }
     }
 }
 

@@ -6,9 +6,9 @@ mod http2;
 mod protocol;
 mod proxied;
 
-use super::client_quota::Counted;
 use super::context::{Context, Timer};
 use super::exchange::Peer;
+use super::limiter::Counted;
 use super::party::Party;
 use super::reader;
 use super::shortage::Expendable;

@@ -3,7 +3,6 @@
 
 use super::beside::{Beside, Share};
 use super::challenges::Challenges;
-use super::client_quota::{ClientQuota, Counted};
 use super::edits::Edits;
 use super::exchange::Peer;
 use super::filters::Encoders;
@@ -13,6 +12,7 @@ use super::handler::pages::{Page, Pages};
 use super::handshakes::Handshakes;
 use super::https::Https;
 use super::id::{Ids, RequestId};
+use super::limiter::{Counted, Exceeded, Limiter};
 use super::load::Meter;
 use super::maintenance::Closed;
 use super::outbox::Outbox;
@@ -141,7 +141,8 @@ pub(super) struct Context {
     /// Where every read lands first.
     pub(super) scratch: Vec<u8>,
     ids: Ids,
-    quota: ClientQuota,
+    /// Shared by the rules that are asked of a request, one at a time.
+    pub(super) limiter: RefCell<Limiter>,
     pub(super) throttle: Throttle,
     pub(super) faults: Faults,
     /// Requests that run beside another one of their connection.
@@ -233,7 +234,7 @@ impl Context {
             challenges,
             scratch: vec![0; READ_SIZE],
             ids: Ids::new(),
-            quota: ClientQuota::new(boot.config.limits.connections_per_client),
+            limiter: RefCell::new(Limiter::new(boot.limits)),
             throttle: Throttle::default(),
             faults: Faults::default(),
             beside: Beside::new(boot.config.workers.connections, process::open_files_limit()),
@@ -297,6 +298,13 @@ impl Context {
         }
     }
 
+    /// Tells the master how often limits were exceeded, at once or when it is time.
+    pub(super) fn tell_limited(&mut self, at_once: bool) {
+        for Exceeded { label, refused, spared } in self.limiter.get_mut().take(self.now, at_once) {
+            self.tell(&ToMaster::Limited { label, refused, spared });
+        }
+    }
+
     /// The pipe to the master may have room.
     pub(super) fn tell_waiting(&self) {
         self.outbox.borrow_mut().flush(&self.tell);
@@ -314,6 +322,7 @@ impl Context {
     pub(super) fn deadline(&self, also: Option<Time>) -> Option<Time> {
         let measure = self.meter.as_ref().and_then(Meter::deadline);
         let faults = earliest(self.throttle.deadline(), self.faults.deadline());
+        let faults = earliest(faults, self.limiter.borrow().deadline());
         let own = earliest(measure, earliest(faults, self.reader.deadline()));
         earliest(earliest(self.timers.next(), own), earliest(also, self.leave_by))
     }
@@ -508,9 +517,12 @@ impl Context {
 
     /// A connection was accepted: as what it is counted; `None` if it is to be closed at once.
     pub(super) fn enter(&mut self, address: Option<SocketAddr>, listener: u16) -> Option<Counted> {
-        let address = address.map(|address| address.ip()).filter(|_| self.quota.is_limited());
+        let most = self.config.limits.connections_per_client;
+        let address = address.map(|address| address.ip()).filter(|_| most > 0);
         match address {
-            Some(address) if !self.is_proxy(address, listener) => self.quota.enter(address),
+            Some(address) if !self.is_proxy(address, listener) => {
+                self.limiter.get_mut().connect(address, most)
+            }
             _ => Some(Counted::Not),
         }
     }
@@ -518,7 +530,7 @@ impl Context {
     /// A connection is closed.
     pub(super) fn leave(&mut self, address: Option<SocketAddr>, counted: Counted) {
         if let Some(address) = address {
-            self.quota.leave(address.ip(), counted);
+            self.limiter.get_mut().disconnect(address.ip(), counted);
         }
     }
 

@@ -22,6 +22,7 @@ mod filtered;
 mod heads;
 mod inquiry;
 mod inside;
+mod limited;
 mod live;
 mod own;
 mod proxied;
@@ -120,6 +121,8 @@ pub(super) struct Exchange {
     user: Option<Box<waiting::User>>,
     /// Somebody has led to another place of the site.
     led: Option<Box<inside::Led>>,
+    /// What it is counted for until it is done.
+    held: Vec<u64>,
     /// Since when it waits for a unit, or for a server with room; how long it has waited for those that it has had.
     waits: Option<Time>,
     queued: Option<Duration>,
@@ -199,6 +202,7 @@ impl Exchange {
             died: None,
             user: None,
             led: None,
+            held: Vec::new(),
             waits: None,
             queued: None,
             step: Step::Sent,

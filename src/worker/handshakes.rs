@@ -6,7 +6,7 @@
 //! comes from the address of a burst waits behind those only that came later still. Those that begin a handshake
 //! and those that go on with it have turns of their own.
 
-use super::client_quota;
+use crate::policy::limit::key;
 use crate::slab::Key;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
@@ -47,7 +47,7 @@ struct Line {
 impl Handshakes {
     /// A client waits for its turn, once.
     pub(super) fn wait(&mut self, key: Key, address: Option<IpAddr>, message: Message) {
-        let queue = address.map_or(0, |address| self.seed.hash_one(client_quota::key(address)));
+        let queue = address.map_or(0, |address| self.seed.hash_one(key::number(address)));
         let line = match message {
             Message::First => &mut self.first,
             Message::Further => &mut self.further,

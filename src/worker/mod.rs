@@ -15,7 +15,6 @@ mod beside;
 mod budget;
 mod challenges;
 mod client;
-mod client_quota;
 mod closer;
 mod context;
 mod drain;
@@ -30,6 +29,7 @@ mod heads;
 mod heap;
 mod https;
 mod id;
+mod limiter;
 mod load;
 mod maintenance;
 mod outbox;
@@ -131,6 +131,7 @@ impl Worker {
         self.cx.tell_logged();
         self.cx.tell_held(true);
         self.cx.tell_faults(true);
+        self.cx.tell_limited(true);
         Ok(())
     }
 
@@ -163,6 +164,7 @@ impl Worker {
         self.cx.report.turn_ends(self.cx.board);
         self.cx.tell_logged();
         self.cx.tell_faults(false);
+        self.cx.tell_limited(false);
         Ok(leaves)
     }
 

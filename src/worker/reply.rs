@@ -3,7 +3,7 @@
 //!
 //! | call | when |
 //! |---|---|
-//! | `proceed`, `bound_request`, `ignore_rest`, `last`, `interim` | before the head |
+//! | `proceed`, `bound_request`, `pace`, `ignore_rest`, `last`, `interim` | before the head |
 //! | `head`, then `send` as long as `has_room`, then `finish` | once |
 //! | `prepared` | instead of these three |
 //! | `break_off` | instead of `finish` |
@@ -23,7 +23,9 @@ use crate::h1::{self, Prepared};
 use crate::h2::{self, StreamId};
 use crate::http::fault::Refusal;
 use crate::http::serving::Common;
-use crate::http::{BodyLength, Fields, ResponseHead, Status};
+use crate::http::{BodyLength, Fields, Pace, ResponseHead, Status};
+use crate::policy::limit::Bandwidth;
+use crate::timer::Time;
 
 /// See the module.
 pub(super) struct Reply<'a> {
@@ -162,6 +164,16 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// How fast the response leaves that is to come; `None`: as fast as it can.
+    pub(super) fn pace(&mut self, bandwidth: Option<Bandwidth>, now: Time) {
+        let pace = bandwidth.map(|Bandwidth { rate, after }| Pace::new(rate, after, now));
+        match &mut self.door {
+            Door::H1 { conn, .. } => conn.set_pace(pace),
+            Door::H2 { conn, stream } => conn.set_pace(*stream, pace),
+            Door::Own { .. } => {}
+        }
+    }
+
     /// Nothing more is taken of the request, which is to be answered with this.
     pub(super) fn ignore_rest(&mut self, refusal: Refusal) {
         match &mut self.door {
@@ -237,6 +249,7 @@ impl<'a> Reply<'a> {
     /// The head of a 101, which HTTP/2 has as a 200; what follows it, both ways, is of another protocol. Whether it does.
     pub(super) fn switch(&mut self, head: &ResponseHead, cx: &Context) -> bool {
         *self.filters = None;
+        self.pace(None, cx.now);
         let changed = self.tally.policy.as_ref().map(|policy| policy.apply(head));
         let head = changed.as_ref().unwrap_or(head);
         let id = self.id.digits();

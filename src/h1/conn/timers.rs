@@ -70,7 +70,8 @@ impl Conn {
 
     /// Until when something must have been written.
     pub(super) fn write_deadline(&self) -> Option<Time> {
-        self.write.filter(|_| !self.out.is_empty()).map(|since| since.after(self.settings.body_timeout))
+        let waits = !self.out.is_empty() && !(self.pace.is_some() && self.is_paused());
+        (waits && self.write != Time::NEVER).then(|| self.write.after(self.settings.body_timeout))
     }
 
     /// Until when something must have been read: the head, the next request, or more of a body.

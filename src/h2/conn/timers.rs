@@ -7,6 +7,7 @@
 //! | rest | while no stream is open | gives memory back |
 //! | keep-alive | while no stream is open | GOAWAY |
 //! | body, rate | of a stream whose body is awaited, as in HTTP/1, or its end after the answer | 408; resets if the response has begun |
+//! | pace | of a stream whose response would leave too fast | goes on |
 //! | window | of a stream that the client lets send nothing | resets (CANCEL) |
 //! | write | while there is something to write, from one write to the next; and while the window of the connection is closed | aborts |
 //! | leave | from the first GOAWAY to the second | the second |
@@ -89,9 +90,14 @@ impl Conn {
     /// Does what is due of each stream, and says when the next one may be.
     fn look_at_streams(&mut self) {
         let (now, limits) = (self.clock, std::rc::Rc::clone(&self.limits));
+        let goes_on = |stream: &Stream| stream.pace.is_some() && stream.paused_until(now).is_none();
+        let paced: Vec<_> =
+            self.streams.iter().filter(|(_, stream)| goes_on(stream)).map(|(id, _)| id).collect();
+        paced.into_iter().for_each(|id| self.offer(id));
         let dues: Vec<_> =
             self.streams.iter().filter_map(|(id, stream)| Some((id, due(stream, &limits)?))).collect();
-        self.streams_due = dues.iter().map(|(_, due)| *due).filter(|due| *due > now).min();
+        let paused = self.streams.iter().filter_map(|(_, stream)| stream.paused_until(now));
+        self.streams_due = dues.iter().map(|(_, due)| *due).chain(paused).filter(|due| *due > now).min();
         for (id, _) in dues.into_iter().filter(|(_, due)| *due <= now) {
             let Some(stream) = self.streams.get(id) else { continue };
             if stream.awaits_body() {

@@ -8,8 +8,8 @@ use crate::h2::StreamId;
 use crate::h2::frame::{self, Code, HEAD, PAYLOAD_MAX};
 use crate::h2::hpack::Block;
 use crate::http::serving::{Common, STRICT};
-use crate::http::{BodyLength, Fields, ResponseHead, Status, text};
-use crate::timer::Time;
+use crate::http::{BodyLength, Fields, Pace, ResponseHead, Status, text};
+use crate::timer::{Time, earliest};
 
 /// A part of a file may be longer than what is taken of memory, if the client takes such frames.
 const FILE_PART: usize = 64 * 1024;
@@ -40,6 +40,16 @@ impl Conn {
                 block.status(head.status);
                 fields(head, block);
             });
+        }
+    }
+
+    /// How fast the body of the response leaves that comes next, if it may not leave as fast as it can.
+    pub(crate) fn set_pace(&mut self, stream: StreamId, pace: Option<Pace>) {
+        if let Some(found) = self.streams.get_mut(stream)
+            && (pace.is_some() || found.pace.is_some())
+        {
+            found.pace = pace.map(Box::new);
+            self.offer(stream);
         }
     }
 
@@ -87,6 +97,7 @@ impl Conn {
         let asks = |found: &&mut Stream| found.tunnel && found.is_awaited();
         let Some(found) = self.streams.get_mut(stream).filter(asks) else { return false };
         found.writing = Writing::Unsized;
+        found.pace = None;
         let common = common.into().beside(head);
         self.say_head(stream, false, |block| {
             block.status(Status(200));
@@ -162,7 +173,8 @@ impl Conn {
         let bytes = body.as_bytes();
         let Some(stream) = self.streams.get_mut(id) else { return false };
         let fits = length <= COPIED.min(stream.outflow.room()).min(self.outflow.room());
-        if stream.writing != (Writing::Sized { left: length })
+        if stream.pace.is_some()
+            || stream.writing != (Writing::Sized { left: length })
             || !fits
             || bytes.is_empty()
             || self.out.queue().len() >= OUT_LOW
@@ -339,6 +351,12 @@ impl Conn {
         if stream.queue.is_empty() || stream.gone {
             return;
         }
+        if let Some(until) = stream.paused_until(self.clock) {
+            stream.blocked = None;
+            self.turns.remove(id);
+            self.streams_due = earliest(self.streams_due, Some(until));
+            return;
+        }
         if stream.outflow.room() > 0 {
             stream.blocked = None;
             let priority = stream.priority;
@@ -380,11 +398,19 @@ impl Conn {
                 self.turns.remove(id);
                 continue;
             };
+            let paced = stream.pace.as_ref().map_or(u64::MAX, |pace| pace.room(self.clock));
+            if paced == 0 {
+                self.offer(id);
+                continue;
+            }
             let most =
                 if stream.queue.begins_with_file() { self.frame_max.min(FILE_PART) } else { PAYLOAD_MAX };
             let mut queue = std::mem::take(&mut stream.queue);
             let before = queue.memory();
-            let count = queue.len().min(stream.outflow.room()).min(room).min(most as u64);
+            let count = queue.len().min(stream.outflow.room()).min(room).min(most as u64).min(paced);
+            if let Some(pace) = &mut stream.pace {
+                pace.took(count, self.clock);
+            }
             let end = count == queue.len() && stream.is_whole();
             self.budget.sent(count, count < queue.len());
             self.cut(id, count, end, |out| {

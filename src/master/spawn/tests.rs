@@ -68,6 +68,7 @@ impl Scene {
             Generation::prepare(self.config(sandbox), None, &Inherited::default(), &mut numbers).unwrap();
         // What the test hands to the worker that it runs; see `handed`.
         generation.app_pools = vec![(number >> 16) as u16, number as u16];
+        let limits = crate::master::limits::Segment::new(&generation.config).unwrap();
         let worker = Worker {
             candidate: false,
             credentials: Credentials::default(),
@@ -78,6 +79,7 @@ impl Scene {
             shared,
             board,
             cache: &Store::in_memory(&generation.config.cache).unwrap(),
+            limits: limits.lent(),
             wake: Rc::new([]),
             runtime_dir: self.directory.clone(),
             run,

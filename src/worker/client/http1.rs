@@ -211,7 +211,8 @@ impl Protocol for Http1 {
     }
 
     fn deadline(&self) -> Option<Time> {
-        earliest(self.conn.deadline(), self.stream().and_then(|stream| stream.exchange.deadline()))
+        let conn = earliest(self.conn.deadline(), self.conn.paused_until());
+        earliest(conn, self.stream().and_then(|stream| stream.exchange.deadline()))
     }
 
     /// A response whose last byte was written is over: log it, once.

@@ -9,6 +9,7 @@ use crate::config::boot::WorkerBoot;
 use crate::config::credentials::Credentials;
 use crate::dispatch::{Board, WorkerBoard};
 use crate::http::Scheme;
+use crate::policy::limit::table::WorkerTable;
 use crate::sys::{fd, seqpacket};
 use crate::worker::accept::Gate;
 use crate::worker::context::ListenerInfo;
@@ -84,6 +85,7 @@ impl Bench {
             roster: WorkerRoster::new(&[], 0, &[], &[]),
             cache: WorkerStore::new(Sizes { memory: 0, disk: 0 }, &[], 0, &[], &[]),
             cache_files: None,
+            limits: WorkerTable::new(&[], 0, &[], &[]),
             upstreams: Vec::new(),
             wake: Rc::from([fd::eventfd().unwrap().into()]),
             runtime_dir: directory.clone(),

@@ -7,9 +7,13 @@ use crate::http::target::Form;
 use crate::http::{BodyLength, ResponseHead};
 use crate::policy::Policies;
 use crate::policy::chain::{self, Answer, Asked, At, Came, Verdict};
+use crate::policy::condition::Facts;
+use crate::policy::limit::{Excess, Limit};
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
+use crate::worker::limiter::Judged;
 use crate::worker::maintenance::Site as Closed;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 impl Exchange {
@@ -39,6 +43,18 @@ impl Exchange {
         let request = self.request.as_ref();
         let place = request.and_then(|request| request.place).filter(|_| policies.access.get().is_some());
         let access = place.and_then(|place| drive.cx.guards.at(place)).map(Rc::clone);
+        // What counts while the request runs is given back when it is done.
+        let judged = RefCell::new(Judged::default());
+        let exceeds = |limits: &[Limit], facts: &Facts<'_>| {
+            if self.is_led() {
+                // It was counted.
+                return None;
+            }
+            let found = drive.cx.limiter.borrow_mut().judge(limits, facts, drive.cx.now);
+            let head = found.excess.as_ref().map(Excess::head);
+            judged.replace(found);
+            head
+        };
         let asked = Asked {
             head: request.map(|request| &request.head),
             client: request.and_then(|request| request.origin.client).map(|client| client.to_canonical()),
@@ -49,9 +65,14 @@ impl Exchange {
             body,
             is_asleep: &is_asleep,
             access: access.as_deref(),
+            exceeds: &exceeds,
             came,
         };
         let (verdict, at) = chain::judge(policies, &asked, from);
+        if from == At::default() {
+            drive.reply.pace(policies.bandwidth.filter(|bandwidth| bandwidth.rate > 0), drive.cx.now);
+        }
+        self.note_limits(judged.into_inner(), drive.cx);
         // What was not announced is bounded as it comes, whoever answers.
         if let Some(most) = policies.max_body.filter(|_| !self.is_led() && from == At::default())
             && let Err(refusal) = drive.reply.bound_request(most)

@@ -84,6 +84,9 @@ impl Exchange {
     /// Counts the exchange and writes its line: the status that was answered, and bytes of the body that were written.
     pub(in crate::worker) fn done(&self, status: Option<Status>, body_bytes: u64, cx: &mut Context) {
         cx.report.count();
+        if !self.held.is_empty() {
+            cx.limiter.borrow_mut().leave(&self.held);
+        }
         let site = self.site();
         if self.aside || !cx.report.is_on(site) {
             return;

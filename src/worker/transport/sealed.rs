@@ -36,6 +36,7 @@ impl Transport {
     /// Seals what stands first in the queue, and writes it; whether the socket has taken something.
     fn seal_next(&mut self, queue: &mut Queue, last: bool, key: Key, cx: &mut Context) -> io::Result<bool> {
         let most = self.tls.as_ref().map_or(RECORD, |tls| tls.records.stride());
+        let most = most.min(usize::try_from(queue.released()).unwrap_or(usize::MAX));
         let first = queue.segments().next().map(Segment::as_bytes).unwrap_or_default();
         let plain = if first.len() >= RECORD {
             first.get(..most).unwrap_or(first)
@@ -85,6 +86,8 @@ impl Transport {
 /// `waits` for the first of them.
 pub(super) fn copy(queue: &Queue, waits: bool, room: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
+    let released = room.len().min(usize::try_from(queue.released()).unwrap_or(usize::MAX));
+    let room = room.get_mut(..released).unwrap_or_default();
     for segment in queue.segments() {
         let room = room.get_mut(filled..).unwrap_or_default();
         let most = room.len().min(usize::try_from(segment.len()).unwrap_or(usize::MAX));
