@@ -52,6 +52,9 @@
 //! | credentials | what TLS and logins need at one moment: certificates with their keys, who signs those of clients, keys of tickets, open challenges, users with hashes of their passwords, lists in files |
 //! | keyring | what holds them: of the master, which reads, makes and hands them over; of a worker, which answers by them |
 //! | transport | the stream of a client, as its connection sees it |
+//! | kept | of a response: it is in the cache, for those who ask for the same |
+//! | claim | the right to fetch, for the cache, what others wait for |
+//! | tap | the first filter of a response: it takes the copy that is kept |
 //! | walk | of a section of the configuration: it names each key with its value, for what reads, writes or lists them |
 //! | task | a program that the master starts, and how: what a daemon and a cron job have in common |
 //! | policy | what a request must get past before the handler of its location has it |

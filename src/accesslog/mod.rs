@@ -71,6 +71,8 @@ pub(crate) struct Record<'a> {
     pub(crate) site: &'a str,
     /// What answered: `files`, `app shop`, `proxy api`, `redirect`, `respond`; empty if nothing did.
     pub(crate) handler: &'a str,
+    /// What the cache had for it: `HIT`, `MISS`, …; `None` where there is none.
+    pub(crate) cache: Option<&'a str>,
     /// Until the head of the app's or upstream's response.
     pub(crate) upstream: Option<Duration>,
     /// How long it has waited for a process of the app, or a server of the upstream.
@@ -142,6 +144,9 @@ fn json(record: &Record<'_>, part: usize, out: &mut Vec<u8>) {
         if !value.is_empty() {
             json_text(name, value.as_bytes(), part, out);
         }
+    }
+    if let Some(cache) = record.cache {
+        json_text("cache", cache.as_bytes(), part, out);
     }
     for (name, time) in [("upstream", record.upstream), ("queue_time", record.queue_time)] {
         if let Some(time) = time {

@@ -21,6 +21,7 @@ const ORDINARY: Record<'_> = Record {
     id: "0-3-12-9f",
     site: "shop.example",
     handler: "app shop",
+    cache: Some("MISS"),
     upstream: Some(Duration::from_micros(950)),
     queue_time: Some(Duration::from_micros(320)),
     fault: None,
@@ -41,7 +42,7 @@ fn an_ordinary_record() {
          \"target\":\"/orders?page=2\",\"version\":\"HTTP/1.1\",\"tls\":\"TLSv1.3\",\"status\":200,\"bytes\":5120,\"received\":77,\
          \"duration\":1.002345,\"host\":\"Shop.example:80\",\"referer\":\"https://shop.example/\",\
          \"user_agent\":\"curl/8.5.0\",\"id\":\"0-3-12-9f\",\"site\":\"shop.example\",\
-         \"handler\":\"app shop\",\"upstream\":0.000950,\"queue_time\":0.000320}\n"
+         \"handler\":\"app shop\",\"cache\":\"MISS\",\"upstream\":0.000950,\"queue_time\":0.000320}\n"
     );
     assert_eq!(
         line(Format::Combined, &ORDINARY),

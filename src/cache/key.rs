@@ -26,6 +26,8 @@ pub struct Key {
 pub struct Parts<'a> {
     /// The site that answers, by a name that it keeps when others come and go.
     pub site: &'a str,
+    /// What of the site answers, where that depends on more than the path; empty: the path says it.
+    pub place: &'a str,
     /// How the client speaks to us.
     pub scheme: Scheme,
     /// As it is compared: lower case, without a dot at the end. Empty in a request of HTTP/1.0 without one.
@@ -46,6 +48,9 @@ impl Key {
         text.extend_from_slice(parts.site.as_bytes());
         text.push(b'\n');
         write_url(parts, keyed, &mut text);
+        if !parts.place.is_empty() {
+            write_part(b"p", b"", std::iter::once(parts.place.as_bytes()), &mut text);
+        }
         for name in &keyed.headers {
             write_part(b"h", name.as_bytes(), head.all(name), &mut text);
         }

@@ -15,6 +15,7 @@ mod man;
 mod names;
 mod precompress;
 mod probe;
+mod purge;
 mod reload;
 mod renew;
 mod restart;
@@ -64,6 +65,7 @@ enum Command {
     Upstream(upstream::Arguments),
     Maintenance(maintenance::Arguments),
     Renew(renew::Arguments),
+    Purge(purge::Arguments),
     Restart(restart::Arguments),
     Cron(cron::Arguments),
     Exec(exec::Arguments),
@@ -143,6 +145,7 @@ impl Cli {
             Command::Upstream(arguments) => upstream::execute(&arguments),
             Command::Maintenance(arguments) => maintenance::execute(&arguments),
             Command::Renew(arguments) => renew::execute(&arguments),
+            Command::Purge(arguments) => purge::execute(&arguments),
             Command::Restart(arguments) => restart::execute(&arguments),
             Command::Cron(arguments) => cron::execute(&arguments),
             Command::Exec(arguments) => exec::execute(&arguments),

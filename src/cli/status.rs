@@ -1,5 +1,6 @@
 //! `hatchery status`.
 
+mod cache;
 mod upstreams;
 
 use super::locate::{self, Found, Master};
@@ -75,6 +76,7 @@ fn only(status: &mut Status, name: &str) -> Result<(), Failure> {
     status.cron.retain(|job| job.name == name);
     status.upstreams.retain(|upstream| upstream.name == name);
     status.certificates.clear();
+    status.cache = None;
     Ok(())
 }
 
@@ -266,6 +268,7 @@ fn units(status: &Status, look: Look) -> String {
     show_jobs(&status.cron, &mut page);
     page.section("upstreams", !status.upstreams.is_empty());
     upstreams::show(&status.upstreams, &mut page);
+    cache::show(status.cache.as_ref(), &mut page);
     page.section("certificates", !status.certificates.is_empty());
     for certificate in &status.certificates {
         page.line_of(

@@ -1,6 +1,7 @@
 //! `locations: […]` of a site: which paths, and what answers them.
 
 use super::access;
+use super::cache_responses::Caching;
 use super::condition::{self, no_regex};
 use super::fallback::Fallback;
 use super::handler::{Handler, To};
@@ -27,6 +28,8 @@ pub(crate) struct Location {
     pub(crate) guard: Guard,
     /// What a request must get past; those of the site are among them.
     pub(crate) policies: Policies,
+    /// What is kept of its responses.
+    pub(crate) caching: Caching,
     /// What answers.
     pub(crate) handler: Rc<Handler>,
     /// What answers where the handler has nothing.
@@ -40,6 +43,7 @@ impl Default for Location {
             matcher: Matcher::Exact(String::new()),
             guard: Guard::default(),
             policies: Policies::default(),
+            caching: Caching::default(),
             handler: Rc::default(),
             fallback: Fallback::default(),
         }
@@ -53,7 +57,6 @@ const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 #[rustfmt::skip]
 pub(crate) const POLICIES_LATER: &[&str] = &[
     "rewrite",
-    "cache_responses",
 ];
 
 impl Section for Location {
@@ -90,6 +93,7 @@ impl Section for Location {
         let mut probe = self.policies.asleep_200.then_some(Probe);
         keys.key("probe", &mut probe);
         self.policies.asleep_200 = probe.is_some();
+        keys.key("cache_responses", &mut self.caching);
     }
 
     fn check(&mut self, given: &Given<'_>, report: &mut Report<'_>) {
@@ -97,6 +101,7 @@ impl Section for Location {
         if self.policies.asleep_200 && given.is_good("to") && !is_app {
             given.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
         }
+        self.check_caching(given, report);
         let matchers: Vec<&str> = MATCHERS.into_iter().filter(|key| given.has(key)).collect();
         if matchers.is_empty() {
             let hint = "give one of path: \"/static/\", exact: \"/robots.txt\", regex: r\"\\.php$\"";
@@ -118,6 +123,22 @@ impl Section for Location {
             && let Some(complaint) = handlers.filter_map(|handler| fits(&self.matcher, handler).err()).next()
         {
             report.add(&given.place_of("to"), complaint);
+        }
+    }
+}
+
+impl Location {
+    /// Only what apps and upstreams answer is worth keeping: a file is as near as a copy of it would be.
+    fn check_caching(&self, given: &Given<'_>, report: &mut Report<'_>) {
+        let is_made =
+            |handler: &Handler| matches!(handler, Handler::App { .. } | Handler::Proxy(_) | Handler::Cgi(_));
+        let falls_back = matches!(&self.fallback, Fallback::Handler(handler) if is_made(handler));
+        let is_on = self.caching.on().is_some();
+        if is_on && given.is_good("to") && !is_made(&self.handler) && !falls_back {
+            let what =
+                "`cache_responses` keeps what apps and upstreams answer, and nobody of them answers here";
+            let hint = "remove it; how long browsers keep a file says Files(cache: \"1h\")";
+            report.add(&given.place_of("cache_responses"), Complaint::new(what, hint));
         }
     }
 }

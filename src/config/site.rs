@@ -2,6 +2,7 @@
 
 use super::access;
 use super::address::Address;
+use super::cache_responses::Caching;
 use super::fallback::Fallback;
 use super::handler::Handler;
 use super::limit;
@@ -37,6 +38,8 @@ pub struct Site {
     pub(crate) tls: Option<Tls>,
     /// What a request must get past, unless a location says otherwise.
     pub policies: Policies,
+    /// What is kept of responses, unless a location says otherwise.
+    pub(crate) caching: Caching,
     /// Peers whose X-Forwarded-* are believed.
     pub(crate) trusted_proxies: Vec<Network>,
     /// The field in which they say who the client is, if that is not X-Forwarded-For.
@@ -82,6 +85,7 @@ impl Default for Site {
             listen: Vec::new(),
             tls: None,
             policies: DEFAULT_POLICIES,
+            caching: Caching::default(),
             trusted_proxies: Vec::new(),
             client_address: None,
             error_pages: Vec::new(),
@@ -105,6 +109,7 @@ impl Section for Draft {
         access::walk(&mut self.site.policies, keys);
         keys.key("limit", &mut limit::Limits(&mut self.site.policies.limits));
         keys.key("bandwidth", &mut limit::Bandwidths(&mut self.site.policies.bandwidth));
+        keys.key("cache_responses", &mut self.site.caching);
         keys.key("trusted_proxies", &mut self.site.trusted_proxies);
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
@@ -140,6 +145,7 @@ impl Section for Draft {
         }
         for location in &mut self.site.locations {
             location.policies = std::mem::take(&mut location.policies).inherit(&self.site.policies);
+            location.caching = std::mem::take(&mut location.caching).inherit(&self.site.caching);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
+mod caching;
 mod conditions;
 mod limits;
 mod linear;

@@ -110,6 +110,11 @@ pub enum Request {
         /// Of a site.
         name: Option<String>,
     },
+    /// Take kept responses out of the cache.
+    Purge {
+        /// Which.
+        what: Purged,
+    },
     /// Run a cron job now; answered when it has begun.
     CronRun {
         /// Its name.
@@ -134,6 +139,22 @@ pub enum Request {
         /// Do not wait for running requests.
         fast: bool,
     },
+}
+
+/// What is taken out of the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purged {
+    /// Everything.
+    All,
+    /// What a site has answered: one of its names.
+    Site(String),
+    /// One URL, with all that varies.
+    Url(String),
+    /// All URLs that begin like this.
+    Prefix(String),
+    /// What was answered with this tag.
+    Tag(String),
 }
 
 /// What the master answers.
@@ -235,6 +256,9 @@ pub struct Status {
     /// Upstreams by name, as configured.
     #[serde(default)]
     pub upstreams: Vec<UpstreamStatus>,
+    /// The response cache, if a place uses it.
+    #[serde(default)]
+    pub cache: Option<CacheStatus>,
     /// Certificates, in the order of the sites.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
@@ -280,6 +304,27 @@ pub struct MaintenanceStatus {
     pub retry_after: u64,
     /// What their page says, if the operator has said it.
     pub message: String,
+}
+
+/// The response cache, as all workers share it; counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Responses in memory.
+    pub objects: u64,
+    /// Bytes of memory that there are for them.
+    pub memory: u64,
+    /// Responses in files.
+    pub files: u64,
+    /// Bytes that these take.
+    pub disk: u64,
+    /// Requests that were answered from it.
+    pub hits: u64,
+    /// Requests that were not.
+    pub misses: u64,
+    /// Responses that were put into it.
+    pub stored: u64,
+    /// What had to leave to make room.
+    pub evicted: u64,
 }
 
 /// A certificate of a site.

@@ -82,8 +82,15 @@ pub fn caching(bytes: &[u8]) {
 fn name(head: &RequestHead, text: &[u8]) {
     let graphic: Vec<u8> = text.iter().copied().filter(u8::is_ascii_graphic).collect();
     let keyed = Keyed { query: Query::Ignore(vec!["u*".to_owned()]), ..Keyed::default() };
-    let parts =
-        Parts { site: "a", scheme: Scheme::Http, host: b"a", port: None, path: b"/", query: &graphic };
+    let parts = Parts {
+        site: "a",
+        place: "",
+        scheme: Scheme::Http,
+        host: b"a",
+        port: None,
+        path: b"/",
+        query: &graphic,
+    };
     let key = |parts: &Parts<'_>| Key::primary(parts, head, &keyed, SECRET);
     let (one, other) = (key(&parts), key(&Parts { host: b"b", ..parts }));
     assert!(one.is_none() || one != other, "one key for two hosts");

@@ -65,6 +65,7 @@ mod order;
 mod output;
 mod perform;
 mod pidfile;
+mod purge;
 mod resume;
 mod roots;
 mod runtime;

@@ -31,6 +31,7 @@ impl Master {
             pools: self.pools(now),
             cron: self.scheduler.status(clock::wall()),
             upstreams: self.upstreams(now),
+            cache: self.cache_status(),
             certificates: self.certificates(now),
             limits: self.limits(),
         }

@@ -228,6 +228,10 @@ impl Master {
                 let response = self.maintain(&site, closed.map(|closed| *closed));
                 self.control.answer(ticket, &response, now);
             }
+            Request::Purge { what } => {
+                let response = self.purge(&what);
+                self.control.answer(ticket, &response, now);
+            }
             Request::CronRun { name } => {
                 let response = self.run_by_hand(&name, now);
                 self.control.answer(ticket, &response, now);

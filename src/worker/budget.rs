@@ -6,57 +6,66 @@ use std::rc::Rc;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct Budget(Rc<Held>);
+
+#[derive(Debug)]
+struct Held {
     most: u64,
-    held: Rc<Cell<u64>>,
+    bytes: Cell<u64>,
 }
 
 /// What one of those holds.
 #[derive(Debug)]
 pub(super) struct Share {
-    of: Rc<Cell<u64>>,
+    of: Rc<Held>,
     bytes: u64,
 }
 
 impl Budget {
     /// Of so many bytes.
     pub(super) fn new(most: u64) -> Self {
-        Self { most, held: Rc::default() }
+        Self(Rc::new(Held { most, bytes: Cell::default() }))
     }
 
     /// All that is held.
     pub(super) fn held(&self) -> u64 {
-        self.held.get()
+        self.0.bytes.get()
     }
 
     /// Whether half of it is free.
     pub(super) fn has_plenty(&self) -> bool {
-        self.held.get() < self.most / 2
+        self.held() < self.0.most / 2
     }
 
     /// Whether more may be held.
     pub(super) fn has_room(&self) -> bool {
-        self.held.get() < self.most
+        self.held() < self.0.most
     }
 
     /// A share of it, of nothing yet.
     pub(super) fn share(&self) -> Share {
-        Share { of: Rc::clone(&self.held), bytes: 0 }
+        Share { of: Rc::clone(&self.0), bytes: 0 }
     }
 
     /// What held so many bytes before holds so many now; for who cannot have a [`Share`], and gives all back in the end.
     pub(super) fn change(&self, before: &mut u32, now: u64) {
         let now = u32::try_from(now).unwrap_or(u32::MAX);
         let before = std::mem::replace(before, now);
-        self.held.set((self.held.get() + u64::from(now)).saturating_sub(before.into()));
+        self.0.bytes.set((self.held() + u64::from(now)).saturating_sub(before.into()));
     }
 }
 
 impl Share {
+    /// Whether more may be held, by anybody.
+    pub(super) fn has_room(&self) -> bool {
+        self.of.bytes.get() < self.of.most
+    }
+
     /// It is of so many bytes from now on.
     pub(super) fn set(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.bytes, bytes);
-        self.of.set(self.of.get().saturating_add(bytes).saturating_sub(before));
+        let held = &self.of.bytes;
+        held.set(held.get().saturating_add(bytes).saturating_sub(before));
     }
 }
 

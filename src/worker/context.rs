@@ -2,6 +2,7 @@
 //! board. A connection and the context are disjoint fields of the worker, so a drive borrows both.
 
 use super::beside::{Beside, Share};
+use super::cache::Cache;
 use super::challenges::Challenges;
 use super::edits::Edits;
 use super::exchange::Peer;
@@ -40,6 +41,7 @@ use crate::policy::auth::Login;
 use crate::policy::chain::Checked;
 use crate::slab::Key;
 use crate::sys::carried::Carried;
+use crate::sys::place::Files as KeptFiles;
 use crate::sys::{clock, fd, messages, process, seqpacket};
 use crate::timer::{Time, Timers, Wall, earliest};
 use crate::{gateway, h1, h2, route};
@@ -104,6 +106,7 @@ pub(super) struct Context {
     pub(super) edits: Edits,
     /// What the server itself asks.
     pub(super) owns: Owns,
+    pub(super) cache: Cache,
     pub(super) servers: Servers,
     /// What static locations serve.
     pub(super) files: Files,
@@ -111,7 +114,7 @@ pub(super) struct Context {
     /// Sites that are closed for maintenance.
     pub(super) closed: Closed,
     /// Threads for what may wait.
-    reader: Reader,
+    pub(super) reader: Reader,
     pub(super) listeners: Vec<ListenerInfo>,
     pub(super) https: Https,
     pub(super) board: WorkerBoard<'static>,
@@ -210,6 +213,7 @@ impl Context {
             servers: Servers::new(&boot.config, boot.upstreams, process::open_files_limit()),
             files: Files::new(&boot.config, &boot.roots, boot.candidate)?,
             pages: Pages::new(&boot.config),
+            cache: Cache::new(boot.cache, boot.cache_files.map(KeptFiles::in_directory), boot.board.row()),
             reader: Reader::new().map_err(|error| format!("cannot create an event descriptor: {error}"))?,
             listeners: Vec::new(),
             https: Https::default(),
@@ -269,6 +273,16 @@ impl Context {
     pub(super) fn poke(&self, row: u16) {
         if let Some(eventfd) = self.wake.get(usize::from(row)) {
             fd::poke(eventfd.as_fd());
+        }
+    }
+
+    /// Wakes workers in which requests wait for what this one has fetched, or will not.
+    pub(super) fn poke_for_cache(&mut self) {
+        self.tidy_kept();
+        let mut rows = self.cache.take_pokes();
+        while rows != 0 {
+            self.poke(rows.trailing_zeros() as u16);
+            rows &= rows - 1;
         }
     }
 
@@ -455,6 +469,7 @@ impl Context {
         for (whom, outcome) in self.reader.take_done() {
             match (whom, outcome) {
                 (Whom::Exchange(_) | Whom::Connection(_), outcome) => read.push((whom, outcome)),
+                (Whom::Cache, Outcome::Wrote(wrote)) => self.kept_is_written(wrote),
                 (Whom::Root(site, location), Outcome::Replaced(found)) => {
                     let out_of_reach = self.files.take_in((site, location), Some(found));
                     if out_of_reach {
@@ -489,6 +504,7 @@ impl Context {
         !(self.runnable.is_empty() && self.next.is_empty())
             || self.handshakes.any_waits()
             || self.owns.any_asked()
+            || self.cache.has_woken()
     }
 
     /// Drives a client in this turn or the next.

@@ -3,6 +3,7 @@
 //! | step | waits for | next |
 //! |---|---|---|
 //! | Waiting | what a rule has to know of it | any of the others |
+//! | Awaiting | another request that fetches the same for the cache | any of those below |
 //! | Reading | a file to be read from disk | Sent |
 //! | Spooling | the rest of the request body | Queued, Proxy |
 //! | Queued | a unit of the app | App, or Sent with 503 |
@@ -16,6 +17,7 @@
 
 mod admit;
 mod apps;
+mod cached;
 mod faults;
 mod files;
 mod filtered;
@@ -123,6 +125,8 @@ pub(super) struct Exchange {
     led: Option<Box<inside::Led>>,
     /// What it is counted for until it is done.
     held: Vec<u64>,
+    /// What it has to do with the cache.
+    cached: Option<Box<cached::Cached>>,
     /// Since when it waits for a unit, or for a server with room; how long it has waited for those that it has had.
     waits: Option<Time>,
     queued: Option<Duration>,
@@ -142,6 +146,7 @@ struct Request {
 
 enum Step {
     Waiting(Box<waiting::Waiting>),
+    Awaiting(Box<cached::Awaiting>),
     Reading(Box<Reading>),
     Spooling {
         whom: Collector,
@@ -203,6 +208,7 @@ impl Exchange {
             user: None,
             led: None,
             held: Vec::new(),
+            cached: None,
             waits: None,
             queued: None,
             step: Step::Sent,
@@ -257,6 +263,8 @@ impl Exchange {
         let Some(handler) = self.handler.clone() else { return Served::Nothing("no handler") };
         match &*handler {
             Handler::App { app, .. } if self.shows_trouble(*app, drive) => {}
+            Handler::App { .. } | Handler::Proxy(_) | Handler::Cgi(_)
+                if self.is_answered_by_cache(body, drive) => {}
             Handler::Files(_) if self.asks_tunnel() => return Served::Nothing("no file is a tunnel"),
             Handler::Respond(_) | Handler::Cgi(_) if self.asks_tunnel() => self.refuse(NO_TUNNEL, drive),
             Handler::App { .. } | Handler::Proxy(_)
@@ -432,7 +440,7 @@ impl Exchange {
     /// Whether more of the request body may be read.
     pub(super) fn wants_body(&self) -> bool {
         match &self.step {
-            Step::Waiting(_) | Step::Reading(_) => false,
+            Step::Waiting(_) | Step::Awaiting(_) | Step::Reading(_) => false,
             Step::Proxy(run) => run.wants_body(),
             Step::Tunnel(run) => run.wants_client(),
             Step::WebSocket(run) => run.wants_client(),
@@ -458,6 +466,7 @@ impl Exchange {
             Step::Tunnel(_) => self.pass_up(bytes, drive),
             Step::WebSocket(run) => run.feed(bytes, drive.cx.now),
             Step::Waiting(_)
+            | Step::Awaiting(_)
             | Step::Reading(_)
             | Step::Queued { .. }
             | Step::App(_)
@@ -503,6 +512,7 @@ impl Exchange {
             Step::Spooling { spool, .. } => spool.push_trailers(Box::new(trailers)),
             Step::Proxy(run) => run.push_trailers(Box::new(trailers)),
             Step::Waiting(_)
+            | Step::Awaiting(_)
             | Step::Reading(_)
             | Step::Queued { .. }
             | Step::App(_)
@@ -571,6 +581,7 @@ impl Exchange {
     pub(super) fn deadline(&self) -> Option<Time> {
         match &self.step {
             Step::Waiting(waiting) => Some(waiting.until),
+            Step::Awaiting(awaiting) => Some(awaiting.until),
             Step::Reading(reading) => Some(reading.until),
             Step::Queued { until, .. } => Some(*until),
             Step::App(run) => run.deadline(),
@@ -592,6 +603,7 @@ impl Exchange {
     fn advance_step(&mut self, drive: &mut Drive<'_>) -> bool {
         match &mut self.step {
             Step::Waiting(_) => self.advance_waiting(drive),
+            Step::Awaiting(_) => self.advance_awaiting(drive),
             Step::Reading(_) => self.advance_reading(drive),
             Step::Queued { app, until, .. } => {
                 let (app, until) = (*app, *until);
@@ -643,6 +655,9 @@ impl Exchange {
             return true;
         }
         let Advance::Head(head, body) = advance else { return self.take_advance(advance, drive) };
+        if self.is_better_kept(Some(head.status.0), drive) {
+            return true;
+        }
         match self.look_elsewhere(head, drive) {
             Some(head) => self.take_advance(Advance::Head(head, body), drive),
             None => true,
@@ -680,6 +695,7 @@ impl Exchange {
             Advance::Head(mut head, body) => {
                 self.answered = Some(drive.cx.now);
                 self.give_kept(&mut head, Answerer::Other);
+                let Some((head, body)) = self.pass_cache(head, body, drive) else { return true };
                 let body = self.add_script(&head, body, drive);
                 drive.reply.head(&head, body, drive.cx);
             }
@@ -712,6 +728,7 @@ impl Exchange {
 
     /// The client has gone, or the request is refused: gives up what runs for it, without hurting the app.
     pub(super) fn cancel(&mut self, drive: &mut Drive<'_>) {
+        self.leave_cache(drive);
         let Drive { owner, reply, cx, .. } = drive;
         self.waits_no_more(cx.now);
         if reply.waits_for_disk() {
@@ -725,6 +742,7 @@ impl Exchange {
             Step::Tunnel(run) => run.close(cx),
             Step::WebSocket(run) => run.close(cx),
             Step::Waiting(waiting) => self.stop_waiting(waiting.what(), drive),
+            Step::Awaiting(_) => {}
             Step::Reading(_) => cx.forget_read(Whom::Exchange(*owner)),
             Step::Telling(_) => cx.edits.leave(*owner),
             Step::Spooling { .. } | Step::Filtering(_) | Step::Sent => {}
@@ -738,7 +756,7 @@ impl Exchange {
     pub(super) fn client_left(&mut self, first: bool, drive: &mut Drive<'_>) -> bool {
         let endless = drive.reply.is_endless();
         self.left = match &self.step {
-            Step::Queued { .. } | Step::Waiting(_) => first,
+            Step::Queued { .. } | Step::Waiting(_) | Step::Awaiting(_) => first,
             Step::Proxy(run) => !run.has_ended() && (endless || (first && !drive.reply.has_begun())),
             Step::App(run) => endless || (first && run.lies_ahead()),
             // Its task is told, and may be waiting for just that.
@@ -775,7 +793,10 @@ impl Exchange {
     pub(super) fn size(&self) -> usize {
         size_of::<Self>()
             + self.request.as_ref().map_or(0, |request| request.head.wire_len())
-            + self.head_of_client().filter(|_| self.is_led()).map_or(0, RequestHead::wire_len)
+            + self
+                .head_of_client()
+                .filter(|_| self.is_led() || self.cached.is_some())
+                .map_or(0, RequestHead::wire_len)
     }
 
     /// Whether it may go on once something was written to the client.

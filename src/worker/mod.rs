@@ -13,6 +13,7 @@
 mod accept;
 mod beside;
 mod budget;
+mod cache;
 mod challenges;
 mod client;
 mod closer;
@@ -145,6 +146,7 @@ impl Worker {
         }
         if events.wake && fd::quiet(self.cx.own_wake().as_fd()) {
             self.cx.woken();
+            self.cx.cache.poked();
             self.cx.give_all_places(false);
         }
         if events.files {
@@ -290,6 +292,10 @@ impl Worker {
     /// Those who have got what they waited for while others ran; one that has an answer may give its place to the next.
     fn run_next(&mut self) {
         for _ in 0..AT_ONCE {
+            if self.cx.cache.has_woken() {
+                let woken = self.cx.cache.take_woken();
+                self.cx.next.extend(woken);
+            }
             let Some(owner) = self.cx.next.pop_front() else { break };
             if let Some(client) = self.clients.get_mut(owner.client) {
                 client.wake(owner.stream);
@@ -329,6 +335,7 @@ impl Worker {
             memory::trim();
         }
         self.cx.send_ahead();
+        self.cx.poke_for_cache();
         let left = self.cx.links.free_closed(&self.cx.poll);
         left.into_iter().for_each(|held| self.cx.tunnel_ended(held));
         let connections = self.clients.len().saturating_sub(self.cx.owns.running()) as u64;

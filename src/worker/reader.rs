@@ -21,6 +21,7 @@ use crate::buf::{Far, OpenFile, Stamp};
 use crate::slab::Key;
 use crate::sys::{clock, fd, file, page_cache, signals};
 use crate::timer::{Time, earliest};
+use crate::worker::cache;
 use crate::worker::handler::file::{Looked, Replaced};
 use crate::worker::handler::pages;
 use std::collections::VecDeque;
@@ -63,6 +64,8 @@ pub(super) enum Whom {
     Page(usize, usize),
     /// A password, by the number of its job.
     Password(u64),
+    /// The cache.
+    Cache,
     /// Nobody.
     Nobody,
 }
@@ -78,6 +81,8 @@ pub(super) enum Origin {
     Pages,
     /// Passwords, which take a processor for a while.
     Passwords,
+    /// Files of the response cache.
+    Cache,
     /// A far file system, or a path that may lead to one.
     Far(Far),
 }
@@ -86,13 +91,13 @@ impl Origin {
     /// Threads that it may have.
     fn most(self) -> usize {
         match self {
-            Self::Disk => NEAR_THREADS,
+            Self::Disk | Self::Cache => NEAR_THREADS,
             Self::Work | Self::Pages | Self::Passwords | Self::Far(_) => 2,
         }
     }
 
     fn is_near(self) -> bool {
-        self == Self::Disk
+        matches!(self, Self::Disk | Self::Cache)
     }
 }
 
@@ -111,11 +116,15 @@ pub(super) enum Outcome {
     Page(pages::Read),
     /// Whether a password is right.
     Password(bool),
+    /// What was read of the cache; `None`: it is not there.
+    Kept(Option<Box<cache::Read>>),
+    /// What was written into it; `None`: there is no room.
+    Wrote(io::Result<Option<Box<cache::Written>>>),
     /// Nothing.
     Done,
 }
 
-type Work = Box<dyn FnOnce(&mut [u8]) -> Outcome + Send>;
+pub(super) type Work = Box<dyn FnOnce(&mut [u8]) -> Outcome + Send>;
 
 /// The threads and their jobs.
 pub(super) struct Reader {

@@ -11,6 +11,7 @@
 //! | `pause`, `pump` | while it passes that |
 //! | `switch`, then `send` as long as `has_room`, `shut`, `finish` | instead of an answer: a tunnel |
 
+use super::cache::Tap;
 use super::context::Context;
 use super::filters::{Filters, Pumped};
 use super::heads::{HeadPolicy, SharedHead};
@@ -55,8 +56,10 @@ pub(super) enum Door<'a> {
 }
 
 /// What was given to the connection of one response.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Tally {
+    /// What the cache takes of it, and what of it is for the client.
+    tap: Option<Box<Tap>>,
     /// `None` before there is a head.
     status: Option<Status>,
     /// What the head says of the body that leaves after it: `None` for HEAD, too.
@@ -284,8 +287,18 @@ impl<'a> Reply<'a> {
         (tally.status, tally.announced, tally.given, tally.before) = (Some(status), announced, given, before);
     }
 
+    /// The cache sees the body, or the client a part of it: before the first piece.
+    pub(super) fn tap(&mut self, tap: Tap) {
+        self.tally.tap = Some(Box::new(tap));
+    }
+
     /// The next piece of the body.
     pub(super) fn send(&mut self, segment: Segment) {
+        let passed = match &mut self.tally.tap {
+            Some(tap) => tap.send(segment),
+            None => Some(segment),
+        };
+        let Some(segment) = passed else { return };
         match self.filters.as_deref_mut() {
             None => self.pass(segment),
             Some(filters) => {
@@ -339,6 +352,9 @@ impl<'a> Reply<'a> {
 
     /// The response is complete, with what follows the body where that can be said.
     pub(super) fn finish(&mut self, trailers: Fields, cx: &mut Context) {
+        if let Some(tap) = self.tally.tap.take() {
+            tap.finish(cx);
+        }
         match self.filters.as_deref_mut() {
             Some(filters) if filters.reads_body() => {
                 filters.finish(trailers);
@@ -428,6 +444,7 @@ impl<'a> Reply<'a> {
 
     /// The response cannot be completed: what there is of it leaves, and the client sees that the rest is missing.
     pub(super) fn break_off(&mut self) {
+        self.tally.tap = None;
         *self.filters = None;
         match &mut self.door {
             Door::H1 { conn, .. } => conn.break_off(),
@@ -476,7 +493,8 @@ impl<'a> Reply<'a> {
 
     /// Whether a body of known length leaves as it is, without frames; to be asked once there is a head.
     pub(super) fn is_unframed(&self) -> bool {
-        matches!(self.door, Door::H1 { .. }) && !self.holds_back()
+        let is_tapped = self.tally.tap.as_ref().is_some_and(|tap| tap.reads_body());
+        matches!(self.door, Door::H1 { .. }) && !self.holds_back() && !is_tapped
     }
 
     /// Whether other responses of the connection take as much memory as all may.

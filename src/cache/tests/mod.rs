@@ -96,6 +96,7 @@ fn values(fields: &Fields, name: &str) -> Vec<String> {
 fn key_of(request: &RequestHead) -> Key {
     let parts = Parts {
         site: "shop.example",
+        place: "",
         scheme: Scheme::Http,
         host: b"shop.example",
         port: None,

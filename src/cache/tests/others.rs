@@ -72,6 +72,7 @@ fn rfc_9111_4_4_other_resources_go_if_they_are_of_the_same_origin() {
 fn rfc_9111_2_two_requests_have_one_key_only_if_one_response_is_for_both() {
     let parts = Parts {
         site: "shop",
+        place: "",
         scheme: Scheme::Https,
         host: b"shop.example",
         port: None,
@@ -99,6 +100,7 @@ fn rfc_9111_2_two_requests_have_one_key_only_if_one_response_is_for_both() {
     }
     let others = [
         key(&Parts { site: "other", ..parts }, ""),
+        key(&Parts { place: "bots", ..parts }, ""),
         key(&Parts { scheme: Scheme::Http, ..parts }, ""),
         key(&Parts { host: b"www.shop.example", ..parts }, ""),
         key(&Parts { port: Some(8443), ..parts }, ""),

@@ -61,7 +61,8 @@ const FREE: &[&[c_long]] = &[
     ],
     // Writing: logs, eventfds, files without a name for bodies, which are used again; writev for the C library's own
     // last words.
-    &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_ftruncate],
+    // What renameat2 is without flags, to the C library.
+    &[libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_ftruncate, libc::SYS_renameat],
     // Connections; whom they reach is Landlock's business and that of the modes of sockets.
     &[
         libc::SYS_accept4,

@@ -87,6 +87,11 @@ impl Exchange {
         if location.is_none() {
             return self.answer_for_none(drive);
         }
+        self.start_or_fall_back(body, drive);
+    }
+
+    /// Has the handler begin, or what the location falls back to.
+    pub(super) fn start_or_fall_back(&mut self, body: BodyLength, drive: &mut Drive<'_>) {
         if let Served::Nothing(why) = self.start(body, drive) {
             self.fall_back(why, body, drive);
         }

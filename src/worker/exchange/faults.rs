@@ -28,6 +28,9 @@ impl Exchange {
         drive: &mut Drive<'_>,
     ) {
         self.note(fault, detail, drive.cx);
+        if fault.row().status >= 500 && self.is_better_kept(None, drive) {
+            return;
+        }
         if drive.reply.has_begun() {
             // The client must see that the response is not complete.
             drive.reply.break_off();

@@ -204,11 +204,15 @@ impl Exchange {
 
     /// What had to be done first is.
     pub(in crate::worker) fn note_read(&mut self, outcome: Outcome) {
-        if let Step::Reading(reading) = &mut self.step {
-            reading.done = true;
-            if let Outcome::Looked(looked) = outcome {
-                reading.sofar.known.add(looked);
+        match &mut self.step {
+            Step::Awaiting(awaiting) => awaiting.note(outcome),
+            Step::Reading(reading) => {
+                reading.done = true;
+                if let Outcome::Looked(looked) = outcome {
+                    reading.sofar.known.add(looked);
+                }
             }
+            _ => {}
         }
     }
 

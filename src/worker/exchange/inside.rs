@@ -232,7 +232,7 @@ impl Exchange {
     /// The head of the request as it came.
     pub(super) fn head_of_client(&self) -> Option<&RequestHead> {
         let now = self.request.as_ref().map(|request| &request.head);
-        self.led.as_ref().map(|led| &led.first).or(now)
+        self.led.as_ref().map(|led| &led.first).or(self.head_before_cache()).or(now)
     }
 }
 

@@ -121,6 +121,9 @@ impl Exchange {
             self.refuse(NO_TUNNEL, drive);
             return true;
         }
+        if self.is_better_kept(Some(head.status.0), drive) {
+            return true;
+        }
         let Some(proxy) = self.proxy(drive.config) else { return false };
         if proxy.intercept_errors && head.status.0 >= 400 && self.has_page(head.status.0, drive) {
             self.answer_page_instead(head, drive);

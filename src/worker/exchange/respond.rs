@@ -123,6 +123,7 @@ impl Exchange {
                 id: &id,
                 site: place.map_or("", |(site, _)| site.label.as_str()),
                 handler: &handler,
+                cache: self.cache_word(),
                 upstream: self.answered.map(|at| at.since(self.arrived)),
                 queue_time: self.queued,
                 fault: self.fault,

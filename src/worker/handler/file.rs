@@ -26,7 +26,7 @@ mod first;
 mod listing;
 mod location;
 mod manifest;
-mod multipart;
+pub(in crate::worker) mod multipart;
 mod names;
 mod response;
 mod root;

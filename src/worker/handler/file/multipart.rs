@@ -5,20 +5,25 @@ use crate::http::range::ByteRange;
 
 /// A body of several parts.
 #[derive(Debug)]
-pub(super) struct Multipart {
+pub(in crate::worker) struct Multipart {
     /// What stands before the content of each range, and the range.
-    pub(super) parts: Vec<(Vec<u8>, ByteRange)>,
+    pub(in crate::worker) parts: Vec<(Vec<u8>, ByteRange)>,
     /// What ends the body.
-    pub(super) end: Vec<u8>,
+    pub(in crate::worker) end: Vec<u8>,
     /// Bytes of everything.
-    pub(super) length: u64,
+    pub(in crate::worker) length: u64,
     /// `Content-Type` of the response.
-    pub(super) content_type: String,
+    pub(in crate::worker) content_type: String,
 }
 
 impl Multipart {
     /// `seed` makes the boundary: nobody may be able to guess it and put it into a file.
-    pub(super) fn new(ranges: &[ByteRange], size: u64, content_type: &str, seed: [u64; 2]) -> Self {
+    pub(in crate::worker) fn new(
+        ranges: &[ByteRange],
+        size: u64,
+        content_type: &str,
+        seed: [u64; 2],
+    ) -> Self {
         let boundary = format!("{:016x}{:016x}", seed[0], seed[1]);
         let mut parts = Vec::with_capacity(ranges.len());
         let add = u64::saturating_add;

@@ -1,0 +1,272 @@
+//! The part in which the app or upstream has answered, or failed: what of that is kept, and what the client gets.
+
+use super::super::{Exchange, Step};
+use super::{Cached, named_guard};
+use crate::cache::admit::{self, Admitted};
+use crate::cache::key::{Key, Parts};
+use crate::cache::serve::{self, Plan};
+use crate::cache::status::Note;
+use crate::cache::stored::{Head, Life};
+use crate::cache::vary::Marker;
+use crate::cache::{self, Millis, fresh, invalidate, reuse, update};
+use crate::http::target;
+use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
+use crate::policy::condition::Facts;
+use crate::worker::cache::{Keep, Kept, Tap, Window};
+use crate::worker::context::Context;
+use crate::worker::drive::Drive;
+use std::rc::Rc;
+
+impl Exchange {
+    /// The head of the response of an app or upstream, as the client would see it: keeps it if that may be, and makes of it
+    /// what the client has asked for. `None`: something else was the answer.
+    pub(in super::super) fn pass_cache(
+        &mut self,
+        mut head: ResponseHead,
+        body: BodyLength,
+        drive: &mut Drive<'_>,
+    ) -> Option<(ResponseHead, BodyLength)> {
+        let Some(cached) = self.cached.as_deref() else { return Some((head, body)) };
+        if cached.key.is_none() {
+            self.invalidate(&head, drive);
+            let Some(cached) = self.cached.as_deref() else { return Some((head, body)) };
+            admit::strip(&mut head.fields, &cached.how.settings);
+            cached.note.add(&mut head.fields);
+            return Some((head, body));
+        }
+        if head.status.0 == 304 && cached.first.is_some() && cached.stale.is_some() {
+            self.take_not_modified(&head, drive);
+            return None;
+        }
+        Some(self.keep_response(head, body, drive))
+    }
+
+    /// Whether what is kept is better than an error of the app or upstream (`None`: it gives no answer at all), which is given
+    /// then.
+    pub(in super::super) fn is_better_kept(&mut self, status: Option<u16>, drive: &mut Drive<'_>) -> bool {
+        let Some(cached) = self.cached.as_deref_mut() else { return false };
+        let Some(stale) = cached.stale.clone().filter(|_| !drive.reply.has_begun()) else { return false };
+        let now = cache::millis(drive.cx.wall);
+        if !reuse::on_error(&cached.asked, &stale.head.life, status, now) {
+            return false;
+        }
+        cached.word = "STALE";
+        cached.note.forward_status = status;
+        cached.note.detail = Some("error");
+        // Those who wait are to see that it fails, too.
+        cached.claim = None;
+        self.end_run(drive);
+        self.give(&stale, drive);
+        true
+    }
+
+    /// What ran for the request is given up.
+    fn end_run(&mut self, drive: &mut Drive<'_>) {
+        match std::mem::replace(&mut self.step, Step::Sent) {
+            Step::App(mut run) => run.cancel(drive.cx),
+            Step::Shared(run) => run.cancel(drive.cx),
+            Step::Proxy(mut run) => run.discard(drive.cx),
+            step => self.step = step,
+        }
+    }
+
+    /// What is kept is still right: it is fresh again, with what the 304 says, and the answer.
+    fn take_not_modified(&mut self, head: &ResponseHead, drive: &mut Drive<'_>) {
+        self.answered = Some(drive.cx.now);
+        self.end_run(drive);
+        let (Some(request), Some(cached)) = (&self.request, self.cached.as_deref_mut()) else { return };
+        let Some(stale) = cached.stale.take() else { return };
+        let times = fresh::Times { requested: cached.requested, received: cache::millis(drive.cx.wall) };
+        let exchange = admit::Exchange { request: &request.head, response: head, times };
+        (cached.word, cached.note.forward_status) = ("REVALIDATED", Some(304));
+        let secret = drive.cx.cache.secret;
+        let kept = match update::freshened(&stale.head, &exchange, &cached.how.settings, secret) {
+            Ok(admitted) => {
+                cached.note.stored = true;
+                let kept = Rc::new(Kept::new(admitted.head, stale.body.clone()));
+                if let (Some(keys), Some(fetch)) = (&cached.key, &cached.fetch) {
+                    drive.cx.cache.renew(&keys.at, fetch, &kept, drive.cx.now);
+                }
+                kept
+            }
+            Err(_) => {
+                if let Some(keys) = &cached.key {
+                    drive.cx.cache.forget(&keys.primary);
+                }
+                let ResponseHead { status, reason, fields } = update::merged(&stale.head, head);
+                Rc::new(Kept::new(Head { status, reason, fields, ..stale.head.clone() }, stale.body.clone()))
+            }
+        };
+        cached.claim = None;
+        self.give(&kept, drive);
+    }
+
+    /// Has a copy of the response be taken on its way, if it may be kept.
+    fn keep_response(
+        &mut self,
+        head: ResponseHead,
+        body: BodyLength,
+        drive: &mut Drive<'_>,
+    ) -> (ResponseHead, BodyLength) {
+        let (Some(request), Some(cached)) = (&self.request, self.cached.as_deref_mut()) else {
+            return (head, body);
+        };
+        let times = fresh::Times { requested: cached.requested, received: cache::millis(drive.cx.wall) };
+        let exchange = admit::Exchange { request: &request.head, response: &head, times };
+        let admitted = admit::admit(&exchange, &cached.how.settings, drive.cx.cache.secret);
+        let most = drive.config.cache.max_object;
+        let is_too_large = matches!(body, BodyLength::Known(length) if length > most);
+        let claim = cached.claim.take();
+        let keep = match (admitted, claim) {
+            (Ok(_), _) if is_too_large => {
+                cached.note.detail = Some("max-object");
+                None
+            }
+            (Ok(admitted), claim) => {
+                let (key, marker) = cached.where_to(&admitted, &request.head, drive.cx).unzip();
+                key.zip(cached.fetch).map(|(key, fetch)| Keep {
+                    key,
+                    marker: marker.flatten(),
+                    head: admitted.head,
+                    fetch,
+                    claim,
+                    most,
+                    body: Vec::new(),
+                    share: drive.cx.store.budget.share(),
+                })
+            }
+            (Err(why), claim) => {
+                cached.note.detail = Some(why.word());
+                if let Some(keys) = &cached.key {
+                    // Those who wait go on at once, each for itself.
+                    drive.cx.cache.decline(&keys.at, drive.cx.now);
+                }
+                drop(claim);
+                None
+            }
+        };
+        cached.note.stored = keep.is_some();
+        cached.note.forward_status = None;
+        let plan = cached.first.as_ref().and_then(|first| cached.plan(first, &head, body, drive.cx));
+        let (mut head, body, window) = cut(head, body, plan, &cached.note, times.received);
+        admit::strip(&mut head.fields, &cached.how.settings);
+        if keep.is_some() || window.is_some() {
+            let announced = body.1;
+            drive.reply.tap(Tap::new(announced, window, keep));
+        }
+        (head, body.0)
+    }
+
+    /// A request that has changed something: what is kept of it, and of what its response names, is of no use any more.
+    fn invalidate(&mut self, head: &ResponseHead, drive: &mut Drive<'_>) {
+        let Some(request) = &self.request else { return };
+        if !invalidate::invalidates(&request.head, head.status.0) {
+            return;
+        }
+        let Some(parts) = self.parts(drive.config) else { return };
+        let authority = String::from_utf8_lossy(request.authority()).into_owned();
+        let origin = format!("{}://{authority}", parts.scheme.as_str());
+        let mark: &[u8] = if parts.query.is_empty() { b"" } else { b"?" };
+        let mut targets = vec![[parts.path, mark, parts.query].concat()];
+        targets.extend(invalidate::others(head, origin.as_bytes(), parts.path));
+        let keys: Vec<Key> = targets.iter().filter_map(|target| self.key_of(target, &parts, drive)).collect();
+        keys.iter().for_each(|key| drive.cx.cache.forget(key));
+    }
+
+    /// The key of what a GET for this target of the same site would get.
+    fn key_of(&self, raw: &[u8], parts: &Parts<'_>, drive: &Drive<'_>) -> Option<Key> {
+        let request = self.request.as_ref()?;
+        let target = target::parse(Method::Get, raw).ok()?;
+        let facts = request.facts(drive.config);
+        let asked = Facts { method: b"GET", target: &target, path: target.path(), ..facts };
+        let site = request.site?;
+        let location = drive.cx.table.location(site, target.path(), &asked)?;
+        let location = drive.config.sites.get(site)?.locations.get(location)?;
+        let how = location.caching.on()?;
+        let (path, query) = (target.raw_path(raw), target.query(raw).unwrap_or_default());
+        let parts = Parts { path, query, place: named_guard(location, drive.config), ..*parts };
+        Key::primary(&parts, &request.head, &how.settings.key, drive.cx.cache.secret)
+    }
+}
+
+impl Cached {
+    /// Under which key a response is kept, and what stands under that of the URL then, if it is another one.
+    fn where_to(
+        &self,
+        admitted: &Admitted,
+        sent: &RequestHead,
+        cx: &mut Context,
+    ) -> Option<(Key, Option<(Key, Marker)>)> {
+        let keys = self.key.as_ref()?;
+        if admitted.vary.is_empty() {
+            return Some((keys.primary.clone(), None));
+        }
+        let seed = cx.random();
+        let new = match &keys.marker {
+            Some(marker) => marker.with(&admitted.vary, seed),
+            None => Some(Marker::new(admitted.vary.clone(), seed)),
+        };
+        let marker = new.as_ref().or(keys.marker.as_ref())?;
+        let head = self.first.as_ref().unwrap_or(sent);
+        let key = keys.primary.variant(marker, head, cx.cache.secret)?;
+        Some((key, new.map(|marker| (keys.primary.clone(), marker))))
+    }
+
+    /// What the client has asked for of a response that was fetched whole.
+    fn plan(
+        &self,
+        first: &RequestHead,
+        head: &ResponseHead,
+        body: BodyLength,
+        cx: &Context,
+    ) -> Option<(Plan, u64)> {
+        let length = match body {
+            BodyLength::Known(length) => length,
+            BodyLength::None => 0,
+            BodyLength::Unknown => u64::MAX,
+        };
+        // Nobody has said when it was made; what has no date of its own is new.
+        let life = Life { date: i64::MAX, ..Life::default() };
+        let ResponseHead { status, reason, fields } = head.clone();
+        let judged = Head { status, reason, fields, life, tags: Vec::new() };
+        let plan = serve::plan(first, &judged, length, cx.wall);
+        match plan {
+            Plan::Whole | Plan::Parts(_) => None,
+            Plan::Part(_) | Plan::Unsatisfiable if length == u64::MAX => None,
+            plan => Some((plan, length)),
+        }
+    }
+}
+
+/// The response as the client wants it; what is announced to it, and what comes; and which part of that is for it.
+fn cut(
+    head: ResponseHead,
+    body: BodyLength,
+    plan: Option<(Plan, u64)>,
+    note: &Note,
+    now: Millis,
+) -> (ResponseHead, (BodyLength, BodyLength), Option<Window>) {
+    let Some((plan, length)) = plan else {
+        let mut head = head;
+        note.add(&mut head.fields);
+        return (head, (body, body), None);
+    };
+    let ResponseHead { status, reason, fields } = head;
+    let age = fields.get("age").map(<[u8]>::to_vec);
+    let life = Life { received: now, ..Life::default() };
+    let whole = Head { status, reason, fields, life, tags: Vec::new() };
+    let (announced, window) = match &plan {
+        Plan::Part(part) => (BodyLength::Known(part.len()), Window { first: part.first, length: part.len() }),
+        Plan::Unsatisfiable => (BodyLength::Known(0), Window { first: 0, length: 0 }),
+        Plan::NotModified | Plan::Whole | Plan::Parts(_) => {
+            (BodyLength::None, Window { first: 0, length: 0 })
+        }
+    };
+    let mut head = serve::response(whole, &plan, length, note, now);
+    // It comes from where it was made.
+    head.fields.remove("age");
+    if let Some(age) = age {
+        head.fields.add("Age", age);
+    }
+    (head, (announced, body), Some(window))
+}

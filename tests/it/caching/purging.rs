@@ -1,0 +1,85 @@
+//! What is taken out of the cache: by commands, by requests, and by requests that change something.
+
+use super::{ask, asked, front, get, is_hit, origin};
+use crate::harness::Server;
+
+fn purge(server: &Server, arguments: &[&str]) -> String {
+    let arguments: Vec<&str> = std::iter::once("purge").chain(arguments.iter().copied()).collect();
+    let done = server.command(&arguments);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    done.stdout
+}
+
+#[test]
+fn commands_purge_a_url_what_begins_with_it_a_tag_a_site_or_everything() {
+    let upstream = origin(&[
+        ("/a/1", "200 OK\nCache-Control: max-age=60\nCache-Tag: red, blue\n\n{n}"),
+        ("/a/2", "200 OK\nCache-Control: max-age=60\nSurrogate-Key: green blue\n\n{n}"),
+        ("/b", "200 OK\nCache-Control: max-age=60\nVary: X-Kind\n\n{n}"),
+    ]);
+    let server = front(&upstream, "true");
+    // As the tests ask: `Host: localhost`.
+    let base = "http://localhost";
+    let texts = || ["/a/1", "/a/2", "/b"].map(|path| get(&server, path).text());
+    assert_eq!((texts(), texts()), (["1", "1", "1"].map(String::from), ["1", "1", "1"].map(String::from)));
+    assert_eq!(
+        (get(&server, "/a/1").field("cache-tag"), get(&server, "/a/2").field("surrogate-key")),
+        (None, None)
+    );
+    purge(&server, &[&format!("{base}/a/1")]);
+    assert_eq!(texts(), ["2", "1", "1"]);
+    purge(&server, &["--tag", "green"]);
+    assert_eq!(texts(), ["2", "2", "1"]);
+    purge(&server, &["--tag", "blue"]);
+    assert_eq!(texts(), ["3", "3", "1"]);
+    purge(&server, &["--prefix", &format!("{base}/a/")]);
+    assert_eq!(texts(), ["4", "4", "1"]);
+    purge(&server, &[&format!("{base}/b")]);
+    assert_eq!(texts(), ["4", "4", "2"]);
+    purge(&server, &["--all"]);
+    assert_eq!(texts(), ["5", "5", "3"]);
+    for bad in [&[][..], &["not-a-site"], &["--prefix"], &["--all", "--tag", "x"]] {
+        let arguments: Vec<&str> = std::iter::once("purge").chain(bad.iter().copied()).collect();
+        assert_ne!(server.command(&arguments).code, Some(0), "{bad:?}");
+    }
+}
+
+#[test]
+fn purge_by_request_is_for_those_who_may() {
+    let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=60\n\n{n}")]);
+    let server = front(&upstream, r#"(purge: (allow: ["127.0.0.0/8"]))"#);
+    assert_eq!((get(&server, "/a").text(), get(&server, "/a").text()), ("1".into(), "1".into()));
+    assert_eq!(ask(&server, "PURGE", "/a", &[]).status, 200);
+    assert_eq!(get(&server, "/a").text(), "2");
+    assert!(is_hit(&get(&server, "/a")));
+    // Nobody else, and nobody where it is not said.
+    for how in [r#"(purge: (allow: ["192.0.2.0/24"]))"#, "true"] {
+        let server = front(&upstream, how);
+        let before = get(&server, "/a").text();
+        let refused = ask(&server, "PURGE", "/a", &[]).status;
+        assert!(refused == 403 || refused == 405, "{how}: {refused}");
+        assert_eq!(get(&server, "/a").text(), before, "{how}");
+    }
+}
+
+#[test]
+fn a_request_that_changes_something_takes_out_what_it_changes() {
+    let upstream = origin(&[
+        ("/a", "200 OK\nCache-Control: max-age=60\nLocation: /b\nContent-Location: /c\n\n{n}"),
+        ("/b", "200 OK\nCache-Control: max-age=60\n\n{n}"),
+        ("/c", "200 OK\nCache-Control: max-age=60\n\n{n}"),
+        ("/d", "200 OK\nCache-Control: max-age=60\n\n{n}"),
+        ("/d", "400 Bad Request\n\n{n}"),
+        ("/d", "200 OK\nCache-Control: max-age=60\n\n{n}"),
+    ]);
+    let server = front(&upstream, "true");
+    let texts = || ["/a", "/b", "/c", "/d"].map(|path| get(&server, path).text());
+    assert_eq!((texts(), texts()), (["1"; 4].map(String::from), ["1"; 4].map(String::from)));
+    for method in ["POST", "PUT", "DELETE"] {
+        assert_eq!(ask(&server, method, "/a", &[]).status, 200, "{method}");
+    }
+    assert_eq!(texts(), ["5", "2", "2", "1"]);
+    // What went wrong has changed nothing.
+    assert_eq!(ask(&server, "POST", "/d", &[]).status, 400);
+    assert_eq!((get(&server, "/d").text(), asked(&upstream, "/d")), ("1".into(), 2));
+}
