@@ -17,6 +17,7 @@ mod balancing;
 mod bandwidth;
 mod before;
 mod by_hand;
+mod cache_cases;
 mod caching;
 mod certificates;
 mod cgi;
