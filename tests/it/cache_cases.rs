@@ -190,3 +190,56 @@ fn the_program_does_as_its_core_says() {
     assert!(count > 220, "only {count} cases");
     assert!(wrong.is_empty(), "{} of {count} cases:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+/// A server in front of one that answers this to whoever asks how many have asked before.
+fn behind(answer: impl Fn(usize) -> &'static str + Send + Sync + 'static, how: &str) -> (Upstream, Server) {
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let upstream = Upstream::start(move |_, stream| {
+        let before = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        stream.write_all(&response(answer(before))).is_ok()
+    });
+    let server = Setup::new(&format!(
+        r#"sites: [(listen: ["{{address}}"], locations: [(path: "/", to: Proxy("behind"), cache_responses: {how})])],
+        upstreams: {{"behind": (servers: ["{}"])}},"#,
+        upstream.address
+    ))
+    .start();
+    (upstream, server)
+}
+
+fn ask(server: &Server, fields: &[(&str, &str)]) -> Reply {
+    Connection::open(server.address).unwrap().request("GET", "/a", fields, b"").unwrap()
+}
+
+/// One client must not be able to switch the cache off for all with a field.
+#[test]
+fn who_comes_with_authorization_leaves_what_is_kept_for_others() {
+    let (upstream, server) = behind(|_| "200 | Cache-Control: max-age=60 | ETag: \"a\"", "true");
+    assert_eq!(ask(&server, &[]).status, 200);
+    for _ in 0..3 {
+        let reply = ask(&server, &[("Authorization", "Basic YTpi")]);
+        assert!(reply.field("cache-status").unwrap().starts_with("hatchery; fwd=request"), "{reply:?}");
+        let reply = ask(&server, &[]);
+        assert!(reply.field("cache-status").unwrap().starts_with("hatchery; hit"), "{reply:?}");
+    }
+    assert_eq!(upstream.received().len(), 4);
+    // What another one was asked about is not asked about for this one.
+    assert!(upstream.received().iter().all(|request| request.all("if-none-match").is_empty()));
+}
+
+#[test]
+fn a_304_about_something_else_answers_nobody() {
+    let answer = |before| match before {
+        0 => "200 | Cache-Control: max-age=0 | ETag: \"a\"",
+        1 => "304 | ETag: \"b\"",
+        _ => "200 | Cache-Control: max-age=60 | ETag: \"b\"",
+    };
+    let (upstream, server) = behind(answer, "true");
+    assert_eq!(ask(&server, &[]).status, 200);
+    assert_eq!(ask(&server, &[]).status, 502);
+    let whole = ask(&server, &[]);
+    assert_eq!((whole.status, whole.field("etag")), (200, Some("\"b\"")));
+    let received = upstream.received();
+    let asked: Vec<_> = received.iter().map(|request| request.all("if-none-match")).collect();
+    assert_eq!(asked, [vec![], vec!["\"a\""], vec![]]);
+}

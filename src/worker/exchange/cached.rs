@@ -232,15 +232,23 @@ impl Exchange {
         cached.note = Note { forward: Some(why), ..Note::default() };
         cached.word = if why == Forward::Stale { "EXPIRED" } else { "MISS" };
         cached.fetch = Some(drive.cx.cache.fetch(&keys.primary));
+        let serves_authorized = matches!(&found, Found::Response(kept) if kept.head.life.for_authorized);
         cached.stale = match found {
             Found::Declined => {
-                // As it came: what it answers is for this one.
+                // As it came: what it answers is for this one, and is not kept.
+                cached.fetch = None;
                 cached.requested = cache::millis(drive.cx.wall);
                 return Looked::On;
             }
             Found::Response(kept) => Some(kept),
             Found::Nothing | Found::Filed(_) | Found::Marker(_) => None,
         };
+        if cached.asked.authorized && !serves_authorized {
+            // What it brings is for this one, unless it says otherwise: nobody waits for it.
+            cached.stale = None;
+            self.ask_instead(drive);
+            return Looked::On;
+        }
         match drive.cx.cache.claim(&keys.at, drive.cx.now) {
             Claimed::Mine(claim) => {
                 cached.claim = Some(claim);

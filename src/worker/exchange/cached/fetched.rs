@@ -34,8 +34,13 @@ impl Exchange {
             cached.note.add(&mut head.fields);
             return Some((head, body));
         }
-        if head.status.0 == 304 && cached.first.is_some() && cached.stale.is_some() {
-            self.take_not_modified(&head, drive);
+        let asked_about = cached.stale.as_ref().filter(|_| head.status.0 == 304 && cached.first.is_some());
+        if let Some(stale) = asked_about {
+            if update::is_about(&stale.head, &head) {
+                self.take_not_modified(&head, drive);
+            } else {
+                self.refuse_not_modified(drive);
+            }
             return None;
         }
         Some(self.keep_response(head, body, drive))
@@ -89,8 +94,8 @@ impl Exchange {
                 }
                 kept
             }
-            Err(_) => {
-                if let Some(keys) = &cached.key {
+            Err(why) => {
+                if let Some(keys) = cached.key.as_ref().filter(|_| !why.is_of_request()) {
                     drive.cx.cache.forget(&keys.primary);
                 }
                 let ResponseHead { status, reason, fields } = update::merged(&stale.head, head);
@@ -99,6 +104,20 @@ impl Exchange {
         };
         cached.claim = None;
         self.give(&kept, drive);
+    }
+
+    /// What it says is right is not what it was asked about: nobody knows any more what is.
+    fn refuse_not_modified(&mut self, drive: &mut Drive<'_>) {
+        self.answered = Some(drive.cx.now);
+        self.end_run(drive);
+        if let Some(cached) = self.cached.as_deref_mut() {
+            cached.note.forward_status = Some(304);
+            (cached.stale, cached.claim) = (None, None);
+            if let Some(keys) = &cached.key {
+                drive.cx.cache.forget(&keys.primary);
+            }
+        }
+        self.answer_page(502, drive);
     }
 
     /// Has a copy of the response be taken on its way, if it may be kept.
@@ -137,7 +156,7 @@ impl Exchange {
             }
             (Err(why), claim) => {
                 cached.note.detail = Some(why.word());
-                if let Some(keys) = &cached.key {
+                if let Some(keys) = cached.key.as_ref().filter(|_| !why.is_of_request()) {
                     // Those who wait go on at once, each for itself.
                     drive.cx.cache.decline(&keys.at, drive.cx.now);
                 }
