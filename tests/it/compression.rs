@@ -3,7 +3,7 @@
 
 mod streams;
 
-use crate::harness::{Connection, Reply, Server, Setup, get, noise};
+use crate::harness::{Connection, Reply, SOON, Server, Setup, get, holds, noise, wait_until};
 use std::io::{Read, Write};
 
 const ALL: [&str; 3] = ["zstd", "br", "gzip"];
@@ -226,6 +226,37 @@ fn a_large_file_is_compressed_as_its_client_takes_it() {
     leaves.reply_head().unwrap();
     drop(leaves);
     assert_eq!(get(server.address, "/small.html").text(), "small");
+}
+
+/// Coders stay with responses that are not taken; beyond what a worker may hold, those that come are not compressed.
+#[test]
+fn who_takes_compressed_responses_slowly_takes_a_worker_no_more_than_it_may_hold() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 1, buffers: "16MiB"),
+    sites: [(listen: ["{address}"], compress: (levels: (brotli: 7)), locations: [(path: "/", to: Files("root"))])],"#,
+    );
+    // More than what the sockets take.
+    setup.directory.write("root/large.html", noise(16_000_000, 8));
+    let page = prose(50_000);
+    setup.directory.write("root/page.html", &page);
+    let server = setup.start();
+    let asked = "GET /large.html HTTP/1.1\r\nHost: a\r\nAccept-Encoding: br\r\n\r\n";
+    let mut slow: Vec<_> = (0..20).map(|_| Connection::open(server.address).unwrap()).collect();
+    slow.iter_mut().for_each(|client| client.send(asked).unwrap());
+    let codings: Vec<_> = slow
+        .iter_mut()
+        .map(|client| client.reply_head().unwrap().field("content-encoding").is_some())
+        .collect();
+    let coded = codings.iter().filter(|is_coded| **is_coded).count();
+    assert!((1..=4).contains(&coded), "{coded} of {}", codings.len());
+    // Others are served all the while, and compressed again once there is room.
+    assert!(get(server.address, "/page.html").body == page);
+    drop(slow);
+    wait_until(SOON, "a response that is compressed", || {
+        let reply = ask(&server, "/page.html", &[("Accept-Encoding", "br")]);
+        holds(reply.field("content-encoding").is_some(), reply.fields)
+    });
 }
 
 #[test]
