@@ -13,18 +13,23 @@ use std::rc::Rc;
 const ENCODINGS: [(&str, Encoding); 3] =
     [("Zstd", Encoding::Zstd), ("Brotli", Encoding::Brotli), ("Gzip", Encoding::Gzip)];
 
+const EXPECTED: &str = "true, false or ( encodings: [Zstd, …], … )";
+
 /// `true`, `false`, or how.
 impl Value for Compressing {
     fn take(&mut self, node: &Node<'_>, report: &mut Report<'_>) -> bool {
-        let is_word = match node.shape() {
-            Shape::Bool(_) => true,
-            Shape::Text(text) => node.has_variable() || ["true", "false"].contains(&text.as_str()),
-            _ => false,
-        };
-        let read = if is_word {
-            bool::read(node, report).map(|on| if on { Self::On(Rc::default()) } else { Self::Off })
-        } else {
-            Compress::read(node, report).map(|compress| Self::On(Rc::new(compress)))
+        let is_variable = node.has_variable();
+        let read = match node.shape() {
+            Shape::Struct(_) | Shape::Tuple(_) => {
+                Compress::read(node, report).map(|compress| Self::On(Rc::new(compress)))
+            }
+            Shape::Text(text) if !is_variable && !["true", "false"].contains(&text.as_str()) => {
+                node.wrong(report, EXPECTED, &Shape::Text(text))
+            }
+            Shape::Bool(_) | Shape::Text(_) => {
+                bool::read(node, report).map(|on| if on { Self::On(Rc::default()) } else { Self::Off })
+            }
+            other => node.wrong(report, EXPECTED, &other),
         };
         read.map(|read| *self = read).is_some()
     }
@@ -43,8 +48,6 @@ impl Value for Compressing {
 }
 
 impl Section for Compress {
-    const MEANT: Option<&'static str> = Some("encodings");
-
     fn misplaced(key: &str) -> Option<Complaint> {
         let hint = match key {
             "level" => "each coding has its own scale: levels: (zstd: 3, brotli: 4, gzip: 5)",

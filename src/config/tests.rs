@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 mod caching;
+mod compress;
 mod conditions;
 mod limits;
 mod linear;
