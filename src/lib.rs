@@ -57,6 +57,9 @@
 //! | tap | the first filter of a response: it takes the copy that is kept |
 //! | walk | of a section of the configuration: it names each key with its value, for what reads, writes or lists them |
 //! | task | a program that the master starts, and how: what a daemon and a cron job have in common |
+//! | condition | what a location or policy may depend on of a request, by its name |
+//! | guard | what a location asks of a request besides its path |
+//! | rewrite | of a request: to route it again, by another path of its site |
 //! | policy | what a request must get past before the handler of its location has it |
 //! | rule | the code of one policy; the chain asks them in order, and again those that have waited |
 //! | list | networks under a name, in the configuration or in a file |

@@ -7,6 +7,7 @@ mod config;
 mod cron;
 mod dev;
 mod exec;
+mod explain;
 mod helper;
 mod locate;
 mod logs;
@@ -58,6 +59,7 @@ enum Command {
     Dev(Box<dev::Arguments>),
     Check(check::Arguments),
     Config(config::Arguments),
+    Explain(explain::Arguments),
     Status(status::Arguments),
     Top(top::Arguments),
     Reload(reload::Arguments),
@@ -138,6 +140,7 @@ impl Cli {
             Command::Dev(arguments) => dev::execute(*arguments, worker),
             Command::Check(arguments) => check::execute(&arguments),
             Command::Config(arguments) => config::execute(&arguments),
+            Command::Explain(arguments) => explain::execute(&arguments),
             Command::Status(arguments) => status::execute(&arguments),
             Command::Top(arguments) => top::execute(&arguments),
             Command::Reload(arguments) => reload::execute(&arguments),

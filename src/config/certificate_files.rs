@@ -11,7 +11,6 @@ use super::tls::{Clients, Files};
 use super::{Certificates, Config};
 use crate::control::digits::unbase64;
 use crate::control::text::about;
-use crate::route::HostPattern;
 use crate::secret::{Hidden, Secret};
 use crate::sys::file::read_at;
 use crate::sys::place::Place as PlaceOnDisk;
@@ -221,10 +220,8 @@ pub(crate) fn uncovered(origin: &str, index: usize, site: &Site, found: &[Certif
     let names: Vec<String> = facts.iter().flat_map(|facts| facts.names.iter().cloned()).collect();
     let mut doubts = Vec::new();
     for (number, pattern) in site.names.iter().enumerate().filter(|_| !facts.is_empty()) {
-        let host = match pattern {
-            HostPattern::Exact(name) => name.clone(),
-            HostPattern::Suffix(suffix) => format!("*{suffix}"),
-        };
+        // Whether there is one for all that a pattern takes, nobody knows.
+        let Some(host) = pattern.in_certificate() else { continue };
         if !facts.iter().any(|facts| facts.covers(&host)) {
             let what = format!(
                 "no certificate of the site is for `{}`, which browsers will refuse",

@@ -231,7 +231,7 @@ impl Form for Term {
     fn read(node: &Node<'_>, report: &mut Report<'_>) -> Option<Self> {
         match node.shape() {
             Shape::Text(_) => When::read(node, report).map(Self::Named),
-            _ => Condition::read(node, report).map(Self::Own),
+            _ => Condition::read(node, report).map(Box::new).map(Self::Own),
         }
     }
 

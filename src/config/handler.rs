@@ -39,7 +39,7 @@ pub(crate) struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub(crate) status: u16,
     /// The Location field. May contain `$rest` (what follows the prefix, as it was written), `$path`, `$query`, `$host`,
-    /// `$scheme`.
+    /// `$scheme`, and of a `regex` location the groups `$1` and `$name`.
     pub(crate) location: String,
 }
 
@@ -172,14 +172,14 @@ fn redirect_status(node: &Node<'_>, report: &mut Report<'_>) -> Option<u16> {
 
 fn template(node: &Node<'_>, report: &mut Report<'_>) -> Option<String> {
     let text = String::read(node, report)?;
-    match location::check(&text) {
+    match location::check(&text, &report.groups) {
         Ok(()) => Some(text),
-        Err(error) => node.refuse(report, no_location(&text, error)),
+        Err(error) => node.refuse(report, no_location(&text, error, &report.groups)),
     }
 }
 
-/// Why the `location` of a redirect is refused.
-pub(super) fn no_location(text: &str, error: location::Error) -> Complaint {
+/// Why the `location` of a redirect is refused. `groups`: those that it may refer to.
+pub(super) fn no_location(text: &str, error: location::Error, groups: &[String]) -> Complaint {
     use location::Error;
     let (what, hint) = match error {
         Error::Character => {
@@ -189,7 +189,16 @@ pub(super) fn no_location(text: &str, error: location::Error) -> Complaint {
             let hint = "browsers take it for a slash; write a slash, or %5C for the character itself";
             return Complaint::new("a backslash in a location", hint);
         }
-        Error::Unknown(name) => return Complaint::unknown("variable", &name, &Variable::NAMES),
+        Error::Unknown(name) if name.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let what = format!("`${name}`: there is no such group in a regular expression");
+            let hint = "`$1` is what the first pair of parentheses of `regex` finds in the path; for a dollar sign write `$$`";
+            return Complaint::new(what, hint);
+        }
+        Error::Unknown(name) => {
+            let known: Vec<&str> =
+                Variable::NAMES.into_iter().chain(groups.iter().map(String::as_str)).collect();
+            return Complaint::unknown("variable", &name, &known);
+        }
         Error::Form if text.starts_with('$') => (
             format!("`{text}` is neither a path nor a URL: what a client sends would decide where it leads"),
             "begin with \"/\", \"$rest\", \"$path\", \"https://\" or \"$scheme://\"".to_owned(),
@@ -205,11 +214,8 @@ pub(super) fn no_location(text: &str, error: location::Error) -> Complaint {
         Error::NoHost => {
             (format!("`{text}` has no host"), "for example \"https://new.example$path\"".to_owned())
         }
-        Error::InHost(variable) => (
-            format!(
-                "${} would be part of the host: what a client sends would decide where it leads",
-                variable.name()
-            ),
+        Error::InHost(name) => (
+            format!("${name} would be part of the host: what a client sends would decide where it leads"),
             "a host is written out, or is `$host` alone or behind `www.`; write a slash behind it".to_owned(),
         ),
     };

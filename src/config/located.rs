@@ -32,6 +32,8 @@ pub(crate) struct Report<'s> {
     pub(crate) source: &'s dyn Source,
     /// What values may name.
     pub(crate) names: Names,
+    /// The groups of the regular expression that templates may refer to, by number and by name.
+    pub(crate) groups: Vec<String>,
     /// The cron jobs so far.
     pub(crate) jobs: Vec<At<String>>,
     /// The classes of limits so far, and whether a place has them.
@@ -76,6 +78,7 @@ impl<'s> Report<'s> {
         Self {
             source,
             names: Names::default(),
+            groups: Vec::new(),
             jobs: Vec::new(),
             classes: Vec::new(),
             files: Vec::new(),

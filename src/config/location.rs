@@ -8,6 +8,7 @@ use super::handler::{Handler, To};
 use super::limit;
 use super::located::{Given, Node, Report};
 use super::problem::{Complaint, Place};
+use super::rewrite;
 use super::shape::Shape;
 use super::units::check_path;
 use super::walk::{By, Choice, Form, Section, Walk};
@@ -56,7 +57,6 @@ const MATCHERS: [&str; 3] = ["exact", "path", "regex"];
 /// Policies that a location and a site may carry, once they exist.
 #[rustfmt::skip]
 pub(crate) const POLICIES_LATER: &[&str] = &[
-    "rewrite",
 ];
 
 impl Section for Location {
@@ -79,8 +79,14 @@ impl Section for Location {
     fn walk(&mut self, keys: &mut dyn Walk) {
         matcher(&mut self.matcher, keys);
         guard(&mut self.guard, keys);
+        keys.key("rewrite", &mut By(&mut self.policies.rewrite, rewrite::read));
         let mut to = To { handler: (*self.handler).clone(), fallback: self.fallback.clone() };
-        keys.need("to", "App(\"shop\")", &mut to);
+        if rewrite::is_always(&self.policies) {
+            // Nobody gets there.
+            keys.key("to", &mut None::<To>);
+        } else {
+            keys.need("to", "App(\"shop\")", &mut to);
+        }
         (self.handler, self.fallback) = (Rc::new(to.handler), to.fallback);
         keys.key("max_body", &mut self.policies.max_body);
         keys.key("headers", &mut headers::Said(&mut self.policies.headers));
@@ -102,6 +108,11 @@ impl Section for Location {
             given.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
         }
         self.check_caching(given, report);
+        if rewrite::is_always(&self.policies) && given.has("to") {
+            let what = "`to` never answers: `rewrite` leads every request to another path";
+            let hint = "remove it, or say when to rewrite: rewrite: (to: \"…\", when: \"…\")";
+            report.add(&given.place_of("to"), Complaint::new(what, hint));
+        }
         let matchers: Vec<&str> = MATCHERS.into_iter().filter(|key| given.has(key)).collect();
         if matchers.is_empty() {
             let hint = "give one of path: \"/static/\", exact: \"/robots.txt\", regex: r\"\\.php$\"";
@@ -177,7 +188,10 @@ fn guard(of: &mut Guard, keys: &mut dyn Walk) {
 pub(crate) fn read_all(node: &Node<'_>, report: &mut Report<'_>) -> Option<Vec<Location>> {
     let locations = node.each(report, |node, report| {
         let place = MATCHERS.into_iter().find_map(|key| node.field(key)).map(|matcher| matcher.place());
-        Some((Location::read(node, report)?, place))
+        report.groups = rewrite::groups_in(node, report);
+        let location = Location::read(node, report);
+        report.groups.clear();
+        Some((location?, place))
     })?;
     for (index, (location, place)) in locations.iter().enumerate() {
         let same_path = |other: &Location| match (&other.matcher, &location.matcher) {

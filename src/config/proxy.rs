@@ -97,12 +97,17 @@ impl Section for Proxy {
 }
 
 fn template(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
+    path_template(node, report, "it is asked for at the upstream").map(Some)
+}
+
+/// A template of a path that no browser sees; `what` says what becomes of it.
+pub(super) fn path_template(node: &Node<'_>, report: &mut Report<'_>, what: &str) -> Option<String> {
     let text = String::read(node, report)?;
     let is_path = ["/", "$rest", "$path"].iter().any(|start| text.starts_with(start));
-    let complaint = match location::check(&text) {
+    let complaint = match location::check(&text, &report.groups) {
         _ if !is_path => Complaint::new(
             format!("`{text}` is no path"),
-            "it is asked for at the upstream: begin with \"/\", \"$rest\" or \"$path\"",
+            format!("{what}: begin with \"/\", \"$rest\" or \"$path\""),
         ),
         _ if text.contains('#') => {
             Complaint::new("a `#` in a path", "no server is told what follows it: remove it")
@@ -110,8 +115,8 @@ fn template(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> 
         _ if !text.is_ascii() => {
             Complaint::new("a character of a path that is none of ASCII", "percent-encode it")
         }
-        Ok(()) => return Some(Some(text)),
-        Err(error) => super::handler::no_location(&text, error),
+        Ok(()) => return Some(text),
+        Err(error) => super::handler::no_location(&text, error, &report.groups),
     };
     node.refuse(report, complaint)
 }

@@ -46,10 +46,7 @@ impl Ready {
     /// What the sites say about the app at `index`: its host, its scheme and its mount.
     pub(crate) fn resolve(&mut self, index: usize, sites: &[Site]) {
         let of = &mut self.question;
-        let plain = |name: &HostPattern| match name {
-            HostPattern::Exact(name) => Some(name.clone()),
-            HostPattern::Suffix(_) => None,
-        };
+        let plain = |name: &HostPattern| name.plain().map(str::to_owned);
         let own = || sites.iter().filter(|site| mounts(site, index).next().is_some());
         let named = own().find_map(|site| Some((site, site.names.iter().find_map(plain)?)));
         let site = named.as_ref().map(|(site, _)| *site).or_else(|| own().next());

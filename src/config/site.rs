@@ -3,6 +3,7 @@
 use super::access;
 use super::address::Address;
 use super::cache_responses::Caching;
+use super::condition;
 use super::fallback::Fallback;
 use super::handler::Handler;
 use super::limit;
@@ -11,6 +12,7 @@ use super::located::{At, Given, Node, Report};
 use super::location::{self, Location};
 use super::log::{FieldName, SiteLog};
 use super::problem::{Complaint, Place};
+use super::rewrite;
 use super::source::Source;
 use super::tls::{self, Acme, Clients, Tls};
 use super::walk::{By, Form, Section, Walk};
@@ -19,8 +21,10 @@ use super::{cors, headers};
 use crate::http::Network;
 use crate::http::target::ipv6_name;
 use crate::policy::compress::Compressing;
+use crate::policy::rewrite::Rewrite;
 use crate::policy::{Policies, Said};
 use crate::route::HostPattern;
+use regex_lite::RegexBuilder;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -32,6 +36,8 @@ pub struct Site {
     pub(crate) label: String,
     /// Hosts it answers; empty: any host on its addresses.
     pub(crate) names: Vec<HostPattern>,
+    /// The one by which it wants to be called; who calls it by another is sent there.
+    pub(crate) canonical: Option<String>,
     /// Where it speaks HTTP.
     pub(crate) listen: Vec<Listen>,
     /// Where and how it speaks HTTPS.
@@ -48,6 +54,8 @@ pub struct Site {
     pub(crate) error_pages: Vec<(u16, PathBuf)>,
     /// Where its requests are logged.
     pub(crate) log: SiteLog,
+    /// Other paths, before the location counts; the first that applies.
+    pub(crate) rewrite: Option<Rc<[Rewrite]>>,
     /// In the order of the file.
     pub(crate) locations: Vec<Location>,
 }
@@ -65,6 +73,7 @@ pub(crate) const DEFAULT_POLICIES: Policies = Policies {
     access: Said::Nothing,
     auth: Said::Nothing,
     satisfy_any: None,
+    rewrite: None,
 };
 
 /// A site, with the places of its names and addresses.
@@ -82,6 +91,7 @@ impl Default for Site {
         Self {
             label: String::new(),
             names: Vec::new(),
+            canonical: None,
             listen: Vec::new(),
             tls: None,
             policies: DEFAULT_POLICIES,
@@ -90,6 +100,7 @@ impl Default for Site {
             client_address: None,
             error_pages: Vec::new(),
             log: SiteLog::default(),
+            rewrite: None,
             locations: Vec::new(),
         }
     }
@@ -100,6 +111,7 @@ impl Section for Draft {
 
     fn walk(&mut self, keys: &mut dyn Walk) {
         keys.key("names", &mut self.names);
+        keys.key("canonical", &mut By(&mut self.site.canonical, canonical));
         keys.key("listen", &mut self.listen);
         keys.key("tls", &mut By(&mut self.tls, tls::read));
         keys.key("max_body", &mut self.site.policies.max_body);
@@ -114,6 +126,7 @@ impl Section for Draft {
         keys.key("client_address", &mut self.site.client_address);
         keys.key("error_pages", &mut By(&mut self.site.error_pages, error_pages));
         keys.key("log", &mut self.site.log);
+        keys.key("rewrite", &mut By(&mut self.site.rewrite, rewrite::read));
         keys.key("locations", &mut By(&mut self.site.locations, location::read_all));
     }
 
@@ -129,6 +142,14 @@ impl Section for Draft {
             let complaint =
                 Complaint::new("nobody is trusted to send it", "name the proxies in `trusted_proxies`");
             report.add(&given.place_of("client_address"), complaint);
+        }
+        let is_named = |name: &&String| self.names.iter().any(|own| own.value.plain() == Some(name.as_str()));
+        if let Some(name) = self.site.canonical.as_ref().filter(|name| !is_named(name)) {
+            let what = format!(
+                "`{name}` is no name of this site, and whoever is sent there would not come back to it"
+            );
+            let place = given.place_of("canonical");
+            report.add(&place, Complaint::new(what, "add it to `names`"));
         }
         if given.is_empty_list("listen") && !given.has("tls") {
             let hint = "for example listen: [\":8000\"]";
@@ -148,6 +169,14 @@ impl Section for Draft {
             location.caching = std::mem::take(&mut location.caching).inherit(&self.site.caching);
         }
     }
+}
+
+/// A plain name.
+fn canonical(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
+    node.parse(report, "a host name such as \"shop.example\"", |text| match parse_host(text)? {
+        HostPattern::Exact(name) => Ok(Some(name)),
+        _ => Err(Complaint::new(format!("`{text}` is many names"), "write the one that all others lead to")),
+    })
 }
 
 /// `{404: "404.html"}`
@@ -227,6 +256,10 @@ pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Complaint> {
     if !text.is_ascii() {
         return bad("write it as browsers send it, in its xn--… form".to_owned());
     }
+    if let Some(pattern) = text.strip_prefix('~') {
+        let built = RegexBuilder::new(pattern).case_insensitive(true).build();
+        return built.map(HostPattern::Regex).map_err(|error| condition::no_regex(pattern, &error));
+    }
     let lower = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if lower.starts_with('[') && lower.ends_with(']') {
         let inside = lower.trim_start_matches('[').trim_end_matches(']');
@@ -237,12 +270,16 @@ pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Complaint> {
     if lower.contains(':') {
         return bad("the port stands in `listen`, and an IPv6 address in brackets".to_owned());
     }
-    let (name, suffix) = match lower.strip_prefix("*.") {
-        Some(rest) => (rest, true),
-        None => (lower.as_str(), false),
-    };
+    let (name, make): (&str, fn(&str) -> HostPattern) =
+        match (lower.strip_prefix("*."), lower.strip_suffix(".*")) {
+            (Some(rest), _) => (rest, |name| HostPattern::Suffix(format!(".{name}"))),
+            (None, Some(rest)) => (rest, |name| HostPattern::Prefix(format!("{name}."))),
+            (None, None) => (lower.as_str(), |name| HostPattern::Exact(name.to_owned())),
+        };
     if name.contains('*') {
-        return bad("a `*` stands for the first part only: \"*.shop.example\"".to_owned());
+        return bad("a `*` stands for the first part or for what follows the last dot: \"*.shop.example\", \"shop.*\"; \
+                    for more write a regular expression: \"~^shop[0-9]+\\\\.example$\""
+            .to_owned());
     }
     if let Some(rest) = name.strip_prefix('.') {
         return bad(format!("for the name and everything below it write \"{rest}\", \"*.{rest}\""));
@@ -255,7 +292,7 @@ pub(crate) fn parse_host(text: &str) -> Result<HostPattern, Complaint> {
     if name.len() > 253 || !name.split('.').all(label) {
         return bad("letters, digits, `-` and dots, as in \"shop.example\"".to_owned());
     }
-    Ok(if suffix { HostPattern::Suffix(format!(".{name}")) } else { HostPattern::Exact(lower) })
+    Ok(make(name))
 }
 
 /// The pattern as it is written.
@@ -263,6 +300,8 @@ pub(crate) fn render_host(pattern: &HostPattern) -> String {
     match pattern {
         HostPattern::Exact(name) => name.clone(),
         HostPattern::Suffix(suffix) => format!("*{suffix}"),
+        HostPattern::Prefix(prefix) => format!("{prefix}*"),
+        HostPattern::Regex(regex) => format!("~{regex}"),
     }
 }
 
@@ -392,12 +431,15 @@ pub(crate) fn check_all(sites: &[Draft], report: &mut Report<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regex_lite::Regex;
 
     #[test]
     fn host_names_and_their_mistakes() {
         for (text, want) in [
             ("Shop.Example.", HostPattern::Exact("shop.example".to_owned())),
             ("*.shop.example", HostPattern::Suffix(".shop.example".to_owned())),
+            ("Shop.*", HostPattern::Prefix("shop.".to_owned())),
+            ("~^s[0-9]+\\.", HostPattern::Regex(Regex::new("^s[0-9]+\\.").unwrap())),
             ("127.0.0.1", HostPattern::Exact("127.0.0.1".to_owned())),
             ("[::1]", HostPattern::Exact("[::1]".to_owned())),
             ("[0:0::0:1]", HostPattern::Exact("[::1]".to_owned())),
@@ -409,7 +451,11 @@ mod tests {
             ("*", "for any host leave `names` out"),
             ("shop.example:80", "the port stands in `listen`, and an IPv6 address in brackets"),
             ("https://shop.example", "write the name alone, without scheme and path"),
-            ("www.*", "a `*` stands for the first part only: \"*.shop.example\""),
+            (
+                "*.shop.*",
+                "a `*` stands for the first part or for what follows the last dot: \"*.shop.example\", \"shop.*\"; \
+                 for more write a regular expression: \"~^shop[0-9]+\\\\.example$\"",
+            ),
             (
                 ".shop.example",
                 "for the name and everything below it write \"shop.example\", \"*.shop.example\"",

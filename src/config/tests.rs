@@ -128,9 +128,12 @@ const CONTRACT: &str = r#"(
     log: (level: "debug", access: (path: "log/access.log", format: Json)),
     limits: (head: "64KiB", keepalive_requests: 0),
     default_site: "shop.example",
+    conditions: {"bots": (header: ("User-Agent", "~*bot")), "beta": (any: ["bots", (query: ("beta", ["1", "~^y"]))], client: "unix:")},
     sites: [
         (
-            names: ["Shop.example", "*.shop.example"],
+            names: ["Shop.example", "*.shop.example", "shop.*", "~^s[0-9]"],
+            canonical: "shop.example",
+            rewrite: [(regex: "^/a(.)", to: "/b$1"), (to: "/c", when: "bots")],
             listen: ["0.0.0.0:80", (address: "[::]:80"), "unix:run/x.sock", (address: "unix:y", protocol: Uwsgi, mode: "660", group: "www"),
                      (address: ":81", proxy_protocol: ["10.0.0.0/8", "unix:"])],
             max_body: "5MiB",
@@ -149,6 +152,8 @@ const CONTRACT: &str = r#"(
                 (path: "/blog", to: App(name: "shop", mount: "/blog/")),
                 (path: "/v1/", to: Proxy(name: "api", strip: true, request_headers: (set: {"A": "1"}, remove: ["B"]))),
                 (path: "/", to: App("shop")),
+                (path: "/re/", methods: ["GET", "POST"], when: "bots", unless: "beta", rewrite: "/api/x$rest"),
+                (regex: "(?<name>x)", rewrite: (to: "/api/$name$1", unless: "beta"), to: Respond()),
             ],
         ),
     ],

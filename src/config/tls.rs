@@ -4,7 +4,7 @@ use super::listen::Listen;
 use super::located::{At, Given, Node, Report};
 use super::problem::{Complaint, Place};
 use super::shape::Shape;
-use super::site::parse_host;
+use super::site::{parse_host, render_host};
 use super::units::{self, render_duration};
 use super::walk::{By, Form, Or, Section, Walk};
 use super::written::Written;
@@ -183,6 +183,13 @@ impl Draft {
                         "`*{suffix}` cannot be had by `Acme`: for a wildcard an authority wants to see a record in DNS, which this server does not write"
                     ),
                     "name the hosts one by one, or give a certificate by file",
+                ),
+                HostPattern::Prefix(_) | HostPattern::Regex(_) => Complaint::new(
+                    format!(
+                        "`{}` cannot be had by `Acme`: no certificate is for a pattern",
+                        render_host(value)
+                    ),
+                    "name the hosts one by one, or give certificates by file",
                 ),
                 HostPattern::Exact(name) if is_address(name) => Complaint::new(
                     format!("`{name}` is an address, and `Acme` gets certificates for names only"),

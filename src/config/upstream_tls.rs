@@ -94,7 +94,7 @@ fn name(node: &Node<'_>, report: &mut Report<'_>) -> Option<Option<String>> {
         }
         match parse_host(text)? {
             HostPattern::Exact(name) => Ok(Some(name)),
-            HostPattern::Suffix(_) => Err(Complaint::new(
+            _ => Err(Complaint::new(
                 format!("`{text}` is many names"),
                 "give one that is in the certificate of the servers",
             )),

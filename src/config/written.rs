@@ -59,7 +59,7 @@ impl Written {
     }
 
     /// A section in which nothing was given says nothing.
-    fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         match self {
             Self::Absent => true,
             Self::Plain(_) | Self::Name(..) => false,

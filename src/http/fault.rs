@@ -24,6 +24,7 @@
 //! | `Idle`, `Drained` | upstream, us | 504, 503 | never | debug: a tunnel that ends so is in the access log |
 //! | `Misled`, `Unsendable` | upstream | 502 | never | error |
 //! | `Circle` | upstream | 500 | never | error |
+//! | `Rewrite` | us | 500 | never | error |
 //! | `Crowded` | upstream | 503 | never: waiting was tried already, or is not wanted | warn |
 //! | `Nobody` | upstream | 503 | never | error |
 //! | `Unresolved` | upstream | 503 | never: waiting was tried already, or the answer is known | warn |
@@ -100,6 +101,8 @@ pub enum Fault {
     Misled,
     /// It was led from place to place too often.
     Circle,
+    /// It was rewritten too often, or to what is no path.
+    Rewrite,
     /// It wants a file to be sent that it may not have sent.
     Unsendable,
     /// The wait for a unit of the app was too long.
@@ -272,6 +275,7 @@ impl Fault {
             Self::Excess => upstream(502, R::Never, "excess", "bytes behind the end of the response"),
             Self::Misled => upstream(502, R::Never, "misled", "it leads to no place of the site"),
             Self::Circle => upstream(500, R::Never, "circle", "led from place to place without end"),
+            Self::Rewrite => row(W::Us, 500, R::Never, L::Error, "rewrite", "a rewrite leads nowhere"),
             Self::Unsendable => {
                 upstream(502, R::Never, "unsendable", "X-Sendfile names what is not to be sent")
             }
@@ -435,6 +439,7 @@ mod tests {
             (Fault::Excess, Upstream, 502, Never, Error),
             (Fault::Misled, Upstream, 502, Never, Error),
             (Fault::Circle, Upstream, 500, Never, Error),
+            (Fault::Rewrite, Us, 500, Never, Error),
             (Fault::Unsendable, Upstream, 502, Never, Error),
             (Fault::Stalled, Upstream, 504, Never, Error),
             (Fault::Overlong, Upstream, 504, Never, Info),

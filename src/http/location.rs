@@ -7,6 +7,9 @@
 //!   state): a rendered path begins with one slash, whatever its parts begin with.
 //! - The host of a URL is what the template says. What a client wrote of a path comes behind a slash, so that no
 //!   `.evil.example` or `@evil.example` completes the host.
+//!
+//! Groups of a regular expression, `$1` and `$name`, are of the decoded path: they are encoded anew, so that no `?` or `&` in
+//! one adds a parameter.
 
 use super::percent;
 
@@ -60,7 +63,7 @@ pub(crate) enum Error {
     /// `$` and a word that is no variable.
     Unknown(String),
     /// A variable where it would make part of the host of what a client sends.
-    InHost(Variable),
+    InHost(String),
 }
 
 /// What a request fills in; all of it as the client wrote it.
@@ -76,6 +79,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) host: &'a [u8],
     /// `http` or `https`.
     pub(crate) scheme: &'a str,
+    /// What groups of a regular expression have found in the decoded path, by number and by name.
+    pub(crate) groups: &'a [(String, Vec<u8>)],
+    /// The query goes along wherever the template has no `?`; else only with a part of the path.
+    pub(crate) keeps_query: bool,
 }
 
 impl<'a> Parts<'a> {
@@ -90,19 +97,20 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Judges a template as it stands in a configuration.
+/// Judges a template as it stands in a configuration. `groups`: those that there are, by number and by name.
 ///
 /// # Errors
 /// [`Error`]
-pub(crate) fn check(template: &str) -> Result<(), Error> {
+pub(crate) fn check(template: &str, groups: &[String]) -> Result<(), Error> {
     if template.contains(|char: char| char.is_control() || char == ' ') {
         return Err(Error::Character);
     }
     if template.contains('\\') {
         return Err(Error::Backslash);
     }
-    if let Some(name) = unknown(template) {
-        return Err(Error::Unknown(name));
+    let is_group = |name: &&str| groups.iter().any(|group| group == name);
+    if let Some(name) = groups_of(template).find(|name| !is_group(name)) {
+        return Err(Error::Unknown(name.to_owned()));
     }
     match url(template) {
         Some(rest) => check_host(rest),
@@ -117,12 +125,11 @@ fn url(template: &str) -> Option<&str> {
     ["http://", "https://", "$scheme://"].iter().find_map(|scheme| template.strip_prefix(scheme))
 }
 
-/// The first word behind a `$` that is no variable. `$$` is a dollar sign, and so is a `$` without a word.
-fn unknown(template: &str) -> Option<String> {
-    template.replace("$$", "").split('$').skip(1).find_map(|after| {
-        let end = after.find(|char: char| !char.is_ascii_alphanumeric() && char != '_');
-        let name = after.get(..end.unwrap_or(after.len()))?;
-        (!name.is_empty() && !Variable::NAMES.contains(&name)).then(|| name.to_owned())
+/// The groups that a template refers to.
+pub(crate) fn groups_of(template: &str) -> impl Iterator<Item = &str> {
+    pieces(template).filter_map(|piece| match piece {
+        Piece::Group(name) => Some(name),
+        Piece::Text(_) | Piece::Variable(_) => None,
     })
 }
 
@@ -141,7 +148,8 @@ fn check_host(rest: &str) -> Result<(), Error> {
             }
             Piece::Variable(Variable::Rest | Variable::Path) => break,
             Piece::Variable(Variable::Host) if host.is_empty() || host.ends_with('.') => host.push('h'),
-            Piece::Variable(variable) => return Err(Error::InHost(variable)),
+            Piece::Variable(variable) => return Err(Error::InHost(variable.name().to_owned())),
+            Piece::Group(name) => return Err(Error::InHost(name.to_owned())),
         }
     }
     if host.is_empty() { Err(Error::NoHost) } else { Ok(()) }
@@ -162,13 +170,20 @@ pub(crate) fn render(template: &str, parts: &Parts<'_>) -> Vec<u8> {
                 if is_url && is_path && in_host(&location) && !matches!(value, [] | [b'/', ..]) {
                     location.push(b'/');
                 }
+                if value.is_empty() && variable == Variable::Query && location.ends_with(b"&") {
+                    location.pop();
+                }
                 push_encoded(&mut location, value);
+            }
+            Piece::Group(name) => {
+                let value = parts.groups.iter().find(|(known, _)| known == name);
+                location.extend(value.map(|(_, value)| percent::encoded_path(value)).unwrap_or_default());
             }
         }
     }
     // Who is sent on with the path keeps the query, unless the template says otherwise.
-    let has_path =
-        pieces(template).any(|piece| matches!(piece, Piece::Variable(Variable::Rest | Variable::Path)));
+    let is_path = |piece| matches!(piece, Piece::Variable(Variable::Rest | Variable::Path) | Piece::Group(_));
+    let has_path = parts.keeps_query || pieces(template).any(is_path);
     let has_query =
         template.contains('?') || pieces(template).any(|piece| piece == Piece::Variable(Variable::Query));
     if has_path && !has_query && !parts.query.is_empty() {
@@ -190,7 +205,7 @@ pub(crate) fn render(template: &str, parts: &Parts<'_>) -> Vec<u8> {
 /// # Errors
 /// [`Error::Unknown`]
 pub(crate) fn check_text(template: &str) -> Result<(), Error> {
-    unknown(template).map_or(Ok(()), |name| Err(Error::Unknown(name)))
+    groups_of(template).next().map_or(Ok(()), |name| Err(Error::Unknown(name.to_owned())))
 }
 
 /// Whether a request fills anything in.
@@ -207,6 +222,8 @@ pub(crate) fn render_text(template: &str, parts: &Parts<'_>) -> Vec<u8> {
         match piece {
             Piece::Text(piece) => text.extend_from_slice(piece.as_bytes()),
             Piece::Variable(variable) => push_encoded(&mut text, parts.value(variable)),
+            // There are none here.
+            Piece::Group(name) => text.extend_from_slice(&[b"$", name.as_bytes()].concat()),
         }
     }
     text
@@ -222,6 +239,8 @@ fn in_host(location: &[u8]) -> bool {
 enum Piece<'a> {
     Text(&'a str),
     Variable(Variable),
+    /// Of a regular expression: `$1` to `$9`, or a word that is no variable.
+    Group(&'a str),
 }
 
 /// The template taken apart, without empty texts.
@@ -230,10 +249,15 @@ fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
     std::iter::from_fn(move || {
         let (piece, length) = match (left.strip_prefix('$'), left.find('$')) {
             (Some(after), _) if after.starts_with('$') => (Piece::Text("$"), 2),
-            (Some(after), _) => match Variable::ALL.iter().find(|one| after.starts_with(one.name())) {
-                Some(variable) => (Piece::Variable(*variable), 1 + variable.name().len()),
-                None => (Piece::Text("$"), 1),
-            },
+            (Some(after), _) => {
+                let name = word(after);
+                let piece = match Variable::ALL.iter().find(|one| one.name() == name) {
+                    Some(variable) => Piece::Variable(*variable),
+                    None if name.is_empty() => Piece::Text("$"),
+                    None => Piece::Group(name),
+                };
+                (piece, 1 + name.len())
+            }
             (None, at) => {
                 let length = at.unwrap_or(left.len());
                 (Piece::Text(left.get(..length).filter(|text| !text.is_empty())?), length)
@@ -242,6 +266,16 @@ fn pieces(template: &str) -> impl Iterator<Item = Piece<'_>> {
         left = left.get(length..)?;
         Some(piece)
     })
+}
+
+/// What stands behind a `$`: one digit, or a word.
+fn word(after: &str) -> &str {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let end = match after.chars().next() {
+        Some('0'..='9') => 1,
+        _ => after.find(|char| !is_part(char)).unwrap_or(after.len()),
+    };
+    after.get(..end).unwrap_or_default()
 }
 
 fn push_encoded(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -253,7 +287,7 @@ mod tests {
     use super::*;
 
     fn parts<'a>(rest: &'a [u8], path: &'a [u8], query: &'a [u8]) -> Parts<'a> {
-        Parts { rest, path, query, host: b"shop.example", scheme: "http" }
+        Parts { rest, path, query, host: b"shop.example", scheme: "http", groups: &[], keeps_query: false }
     }
 
     fn rendered(template: &str, value: &str) -> String {
@@ -264,7 +298,7 @@ mod tests {
 
     #[test]
     fn variables_are_filled_in_and_cannot_carry_a_header() {
-        assert_eq!(check("$scheme://www.$host$path?$query"), Ok(()));
+        assert_eq!(check("$scheme://www.$host$path?$query", &[]), Ok(()));
         assert_eq!(
             render("$scheme://www.$host$path?$query", &parts(b"", b"/old/a", b"x=1")),
             b"http://www.shop.example/old/a?x=1"
@@ -278,7 +312,7 @@ mod tests {
             ("/x$rest", "\r\nSet-Cookie: a", "/x%0D%0ASet-Cookie:%20a"),
             ("https://a.example/x$rest", "/\r\n\t<\u{e9}>", "https://a.example/x/%0D%0A%09%3C%C3%A9%3E"),
         ] {
-            assert_eq!(check(template), Ok(()), "{template}");
+            assert_eq!(check(template, &[]), Ok(()), "{template}");
             assert_eq!(rendered(template, value), location, "{template}");
         }
     }
@@ -391,7 +425,7 @@ mod tests {
             "https://a.example?next=$path",
             "/a$",
         ] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check(good, &[]), Ok(()), "{good}");
         }
         for (bad, error) in [
             ("/a b", Error::Character),
@@ -406,17 +440,67 @@ mod tests {
             ("$$rest", Error::Form),
             ("//cdn.example/x", Error::NetworkPath),
             ("//$host/x", Error::NetworkPath),
-            ("https://$query/", Error::InHost(Variable::Query)),
-            ("https://new.example$query", Error::InHost(Variable::Query)),
-            ("https://new.example$host/", Error::InHost(Variable::Host)),
-            ("https://$scheme.example/", Error::InHost(Variable::Scheme)),
+            ("https://$query/", Error::InHost("query".to_owned())),
+            ("https://new.example$query", Error::InHost("query".to_owned())),
+            ("https://new.example$host/", Error::InHost("host".to_owned())),
+            ("https://$scheme.example/", Error::InHost("scheme".to_owned())),
             ("https://", Error::NoHost),
             ("https://$path", Error::NoHost),
             ("https:///x", Error::NoHost),
             ("/new$ret", Error::Unknown("ret".to_owned())),
             ("/$restful", Error::Unknown("restful".to_owned())),
+            ("/$1", Error::Unknown("1".to_owned())),
+            ("/$12", Error::Unknown("1".to_owned())),
         ] {
-            assert_eq!(check(bad), Err(error), "{bad}");
+            assert_eq!(check(bad, &[]), Err(error), "{bad}");
         }
+    }
+
+    #[test]
+    fn groups_are_filled_in_and_stay_what_they_are() {
+        let names: Vec<String> = ["1", "2", "page", "none"].map(str::to_owned).to_vec();
+        let location = |template: &str, value: &str, query: &str| {
+            assert_eq!(check(template, &names), Ok(()), "{template}");
+            let groups = [("1", value), ("2", "two"), ("page", value)];
+            let groups = groups.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+            let parts = Parts { groups: &groups, ..parts(b"", b"", query.as_bytes()) };
+            String::from_utf8(render(template, &parts)).unwrap()
+        };
+        for (template, value, query, wanted) in [
+            ("/new/$1/$2", "a b", "", "/new/a%20b/two"),
+            ("/new/$1", "a", "x=1", "/new/a?x=1"),
+            ("/new?p=$1", "a&admin=1#?", "x=1", "/new?p=a%26admin%3D1%23%3F"),
+            ("/new?p=$1&$query", "a", "x=1", "/new?p=a&x=1"),
+            ("/new?p=$1&$query", "a", "", "/new?p=a"),
+            ("/$page", "/evil.example", "", "/evil.example"),
+            ("/$1$1", "/\\", "", "/%5C/%5C"),
+            ("/$10", "a", "", "/a0"),
+            ("/$1\u{e9}", "\r\nA: b", "", "/%0D%0AA%3A%20b\u{e9}"),
+            ("/x$none", "a", "", "/x"),
+            ("https://new.example/$1", "@evil.example", "", "https://new.example/%40evil.example"),
+        ] {
+            assert_eq!(location(template, value, query), wanted, "{template} {value:?}");
+        }
+        for (bad, error) in [
+            ("https://$1.example/", Error::InHost("1".to_owned())),
+            ("https://new.example$page", Error::InHost("page".to_owned())),
+            ("/$3", Error::Unknown("3".to_owned())),
+            ("/$pages", Error::Unknown("pages".to_owned())),
+            ("$1/x", Error::Form),
+        ] {
+            assert_eq!(check(bad, &names), Err(error), "{bad}");
+        }
+        assert_eq!(groups_of("/$path$1/$$2/$page$").collect::<Vec<_>>(), ["1", "page"]);
+    }
+
+    #[test]
+    fn the_query_goes_along_where_it_is_the_same_request() {
+        let location = |template: &str| {
+            let parts = Parts { keeps_query: true, ..parts(b"", b"/a", b"x=1") };
+            String::from_utf8(render(template, &parts)).unwrap()
+        };
+        assert_eq!(location("/index.php"), "/index.php?x=1");
+        assert_eq!(location("/index.php?"), "/index.php?");
+        assert_eq!(location("/index.php?q=$path"), "/index.php?q=/a");
     }
 }

@@ -188,6 +188,8 @@ pub struct RequestHead {
     method: Method,
     method_span: Span,
     target: Span,
+    /// The target as the client wrote it, once there is another one.
+    written: Option<Span>,
     version: Version,
     fields: Vec<(Span, Span)>,
 }
@@ -207,6 +209,7 @@ impl RequestHead {
             method_span: method,
             raw,
             target,
+            written: None,
             version,
             fields,
         }
@@ -224,10 +227,30 @@ impl RequestHead {
         self.method_span.of(&self.raw)
     }
 
-    /// The request-target as it was written.
+    /// The request-target as it was written, or as a rewrite has it.
     #[must_use]
     pub fn target(&self) -> &[u8] {
         self.target.of(&self.raw)
+    }
+
+    /// The request-target as the client wrote it.
+    #[must_use]
+    pub(crate) fn written(&self) -> &[u8] {
+        self.written.unwrap_or(self.target).of(&self.raw)
+    }
+
+    /// Whether there is another target than the client wrote.
+    #[must_use]
+    pub(crate) fn is_rewritten(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Gives it another target.
+    pub(crate) fn rewrite(&mut self, target: &[u8]) {
+        self.written.get_or_insert(self.target);
+        let start = self.raw.len() as u32;
+        self.raw.extend_from_slice(target);
+        self.target = Span { start, end: self.raw.len() as u32 };
     }
 
     /// The version in the request line.
@@ -348,6 +371,20 @@ impl ResponseHead {
 mod tests {
     use super::*;
     use crate::http::conditional::tests::head;
+
+    #[test]
+    fn a_rewritten_request_is_the_same_but_for_its_target() {
+        let mut request = head("POST", &[("Host", "a"), ("Range", "bytes=0-")]);
+        assert!(!request.is_rewritten() && request.written() == b"/");
+        request.rewrite(b"/b?c");
+        request.rewrite(b"/d");
+        assert_eq!(
+            (request.method_bytes(), request.target(), request.written()),
+            (&b"POST"[..], &b"/d"[..], &b"/"[..])
+        );
+        assert!(request.is_rewritten() && request.get("range") == Some(&b"bytes=0-"[..]));
+        assert_eq!(request.led_to(b"/e").target(), b"/e");
+    }
 
     #[test]
     fn who_is_led_elsewhere_asks_for_it_without_what_was_for_another() {

@@ -21,6 +21,7 @@ pub mod secure;
 pub mod serving;
 pub(crate) mod target;
 pub(crate) mod text;
+pub(crate) mod written;
 
 pub(crate) use changes::Changes;
 pub(crate) use fields::Names;

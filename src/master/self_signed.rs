@@ -59,10 +59,8 @@ pub(super) fn is_ours(facts: &Facts) -> bool {
 
 /// Those of the site; where it answers any host, also those by which a browser on this machine may call it.
 fn names(site: &Site, is_default: bool) -> BTreeSet<String> {
-    let own = site.names.iter().map(|name| match name {
-        HostPattern::Exact(name) => name.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        HostPattern::Suffix(suffix) => format!("*{suffix}"),
-    });
+    let own = site.names.iter().filter_map(HostPattern::in_certificate);
+    let own = own.map(|name| name.trim_start_matches('[').trim_end_matches(']').to_owned());
     let mut names: BTreeSet<String> = own.collect();
     if is_default || names.is_empty() {
         names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));

@@ -6,6 +6,7 @@
 //! | host | 421, if the host belongs to no site |
 //! | maintenance | 503, if the site is closed, to whom it is not open all the same; not in a place with `probe` |
 //! | internal | 404, if the location is `internal` and nobody has led there who may |
+//! | rewrite | nothing, but that another path of the site is to answer |
 //! | access | 403, if the client's address is not let in; nothing if a login is enough |
 //! | limit | 429, or 503, if a `limit` is exceeded; once, wherever it is led after that |
 //! | cors | 204 to a preflight, of what may be asked and of whom |
@@ -50,6 +51,25 @@ pub struct Asked<'a> {
     pub came: Option<&'a Came>,
 }
 
+impl<'a> Asked<'a> {
+    /// A request of a site, without a body, of which only this is known.
+    pub fn of(facts: Facts<'a>) -> Self {
+        Self {
+            head: Some(facts.head),
+            client: facts.client.map(|client| client.to_canonical()),
+            facts: Some(facts),
+            has_site: true,
+            is_closed: false,
+            may_enter: false,
+            body: BodyLength::None,
+            is_asleep: &|| false,
+            access: None,
+            exceeds: &|_, _| None,
+            came: None,
+        }
+    }
+}
+
 /// What a rule, or all of them, say of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -57,6 +77,8 @@ pub enum Verdict {
     Continue,
     /// This is the answer.
     Respond(Answer),
+    /// Another path of the site is to answer: by the rewrite at this index of the place.
+    Rewrite(usize),
     /// It cannot say yet: it is to be asked again once this is known.
     Wait(Wait),
 }
@@ -134,6 +156,7 @@ const RULES: &[Rule] = &[
     host,
     maintenance,
     internal,
+    rewrite,
     access,
     limit,
     cors,
@@ -175,6 +198,11 @@ fn internal(policies: &Policies, asked: &Asked<'_>) -> Verdict {
     } else {
         Verdict::Continue
     }
+}
+
+fn rewrite(policies: &Policies, asked: &Asked<'_>) -> Verdict {
+    let (Some(rules), Some(facts)) = (&policies.rewrite, &asked.facts) else { return Verdict::Continue };
+    rules.iter().position(|rule| rule.applies(facts)).map_or(Verdict::Continue, Verdict::Rewrite)
 }
 
 fn cors(policies: &Policies, asked: &Asked<'_>) -> Verdict {

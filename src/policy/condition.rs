@@ -59,7 +59,7 @@ pub(crate) enum Text {
 pub(crate) enum Term {
     /// The one at this index.
     Named(When),
-    Own(Condition),
+    Own(Box<Condition>),
 }
 
 /// A reference to the condition at this index of [`Facts::conditions`].
@@ -181,7 +181,7 @@ fn has_header(wanted: &Pair, facts: &Facts<'_>) -> bool {
 fn has_cookie(wanted: &Pair, facts: &Facts<'_>) -> bool {
     let lines = facts.head.all("cookie");
     let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    pairs.map(|pair| divided(pair)).any(|(name, value)| {
+    pairs.map(divided).any(|(name, value)| {
         name.trim_ascii_end() == wanted.name.as_bytes() && is_any(&wanted.values, value.trim_ascii_start())
     })
 }

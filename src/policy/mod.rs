@@ -9,6 +9,8 @@ pub mod compress;
 pub mod condition;
 pub(crate) mod cors;
 pub(crate) mod headers;
+pub mod rewrite;
+
 pub mod htpasswd;
 pub mod limit;
 pub mod password;
@@ -19,6 +21,7 @@ use compress::Compressing;
 use cors::Cors;
 use headers::Headers;
 use limit::{Bandwidth, Limit};
+use rewrite::Rewrite;
 use std::rc::Rc;
 
 /// What is demanded in a place: a site, or one of its locations. What is more than a word is shared (`Rc`): a location has that
@@ -41,6 +44,8 @@ pub struct Policies {
     pub(crate) limits: Option<Rc<Vec<Limit>>>,
     /// How fast a response leaves; as fast as it can.
     pub(crate) bandwidth: Option<Bandwidth>,
+    /// Other paths by which it is routed again; the first that applies counts. Of a location only.
+    pub rewrite: Option<Rc<[Rewrite]>>,
     /// Whose addresses are let in, 403.
     pub access: Said<Access>,
     /// Who has to show who they are, 401.

@@ -1,6 +1,7 @@
 //! Host and path to site and location. Pure: no I/O, no clock; the table is built once per generation.
 //!
-//! Order of the sites on a listener: an exact name, the longest suffix (`*.shop.example`), the first site without names.
+//! Order of the sites on a listener, as in nginx: an exact name, the longest suffix (`*.shop.example`), the longest prefix
+//! (`shop.*`), the first regular expression in the order of the file, the first site without names.
 //! Order of a site's locations, as in nginx: `exact`; the longest prefix, if it says `over_regex`; the first regular
 //! expression in the order of the file; the longest prefix. A location whose [`Guard`] does not admit a request is, for that
 //! request, as if it was not there; of equal paths the first in the order of the file that admits it counts.
@@ -13,13 +14,52 @@ use regex_lite::Regex;
 use std::borrow::Cow;
 
 /// A host name in a site's `names`, lower case, without a dot at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum HostPattern {
     /// `shop.example`
     Exact(String),
     /// `*.shop.example`; holds `.shop.example`.
     Suffix(String),
+    /// `shop.*`; holds `shop.`.
+    Prefix(String),
+    /// `~^shop[0-9]+\\.example$`, without regard to case.
+    Regex(Regex),
 }
+
+impl HostPattern {
+    /// The name, if it is one.
+    #[must_use]
+    pub(crate) fn plain(&self) -> Option<&str> {
+        match self {
+            Self::Exact(name) => Some(name),
+            Self::Suffix(_) | Self::Prefix(_) | Self::Regex(_) => None,
+        }
+    }
+
+    /// The same as a name in a certificate, if there can be one for it.
+    #[must_use]
+    pub(crate) fn in_certificate(&self) -> Option<String> {
+        match self {
+            Self::Exact(name) => Some(name.clone()),
+            Self::Suffix(suffix) => Some(format!("*{suffix}")),
+            Self::Prefix(_) | Self::Regex(_) => None,
+        }
+    }
+}
+
+impl PartialEq for HostPattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(two))
+            | (Self::Suffix(one), Self::Suffix(two))
+            | (Self::Prefix(one), Self::Prefix(two)) => one == two,
+            (Self::Regex(one), Self::Regex(two)) => one.as_str() == two.as_str(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for HostPattern {}
 
 /// Which paths a location takes.
 #[derive(Clone, Debug)]
@@ -109,6 +149,10 @@ pub(crate) struct Table {
     exact: Vec<(String, usize)>,
     /// `.shop.example` and site, sorted.
     suffixes: Vec<(String, usize)>,
+    /// `shop.` and site, sorted.
+    prefixes: Vec<(String, usize)>,
+    /// In the order of the file.
+    regexes: Vec<(Regex, usize)>,
     sites: Vec<Site>,
 }
 
@@ -151,12 +195,15 @@ impl Table {
                 match name {
                     HostPattern::Exact(name) => table.exact.push((name.to_ascii_lowercase(), index)),
                     HostPattern::Suffix(name) => table.suffixes.push((name.to_ascii_lowercase(), index)),
+                    HostPattern::Prefix(name) => table.prefixes.push((name.to_ascii_lowercase(), index)),
+                    HostPattern::Regex(regex) => table.regexes.push((regex.clone(), index)),
                 }
             }
             table.sites.push(Site::new(site.names.is_empty(), site.locations));
         }
         table.exact.sort_unstable();
         table.suffixes.sort_unstable();
+        table.prefixes.sort_unstable();
         table
     }
 
@@ -175,7 +222,29 @@ impl Table {
                 return Some(site);
             }
         }
+        if let Some(site) = self.site_by_start(candidates, host) {
+            return Some(site);
+        }
         candidates.iter().copied().find(|site| self.sites.get(*site).is_some_and(|site| site.is_nameless))
+    }
+
+    /// That of the longest prefix, else that of the first regular expression.
+    fn site_by_start(&self, candidates: &[usize], host: &[u8]) -> Option<usize> {
+        // From the right: the last dot ends the longest prefix. `a.*` takes neither `a` nor `a.`.
+        let begins = if self.prefixes.is_empty() { &[][..] } else { host };
+        let dots = begins.iter().enumerate().rev().skip(1).filter(|(_, byte)| **byte == b'.');
+        for (dot, _) in dots {
+            if let Some(site) = host.get(..=dot).and_then(|prefix| named(&self.prefixes, prefix, candidates))
+            {
+                return Some(site);
+            }
+        }
+        if self.regexes.is_empty() || host.is_empty() {
+            return None;
+        }
+        let text = String::from_utf8_lossy(host);
+        let takes = |(regex, site): &&(Regex, usize)| candidates.contains(site) && regex.is_match(&text);
+        self.regexes.iter().find(takes).map(|(_, site)| *site)
     }
 
     /// The location of `site` that takes `path` (decoded once, normalised) of this request.
@@ -190,6 +259,12 @@ impl Table {
             return Some(prefix.location);
         }
         site.first_regex(path, request).or(prefix.map(|prefix| prefix.location))
+    }
+
+    /// Whether the path is one of a location's, whatever else it asks for.
+    #[must_use]
+    pub(crate) fn takes(&self, site: usize, location: usize, path: &[u8]) -> bool {
+        self.matcher(site, location).is_some_and(|matcher| matcher.takes(path))
     }
 
     /// The methods for which some location of `site` would take the request, if that is all that it lacks.
@@ -234,9 +309,38 @@ impl Table {
         }
     }
 
+    /// What the groups of a location's regular expression find in a path; nothing, if it has none.
+    #[must_use]
+    pub(crate) fn groups(&self, site: usize, location: usize, path: &[u8]) -> Vec<(String, Vec<u8>)> {
+        match self.matcher(site, location) {
+            Some(Matcher::Regex(regex)) => groups(regex, path),
+            _ => Vec::new(),
+        }
+    }
+
     fn matcher(&self, site: usize, location: usize) -> Option<&Matcher> {
         self.sites.get(site)?.locations.get(location).map(|(matcher, _)| matcher)
     }
+}
+
+/// The groups of a regular expression, by number, and by name where they have one.
+pub(crate) fn groups_of(regex: &Regex) -> Vec<String> {
+    let named = regex.capture_names().enumerate().skip(1);
+    named.flat_map(|(number, name)| [Some(number.to_string()), name.map(str::to_owned)]).flatten().collect()
+}
+
+/// What its groups find in a path.
+pub(crate) fn groups(regex: &Regex, path: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let text = String::from_utf8_lossy(path);
+    let Some(found) = regex.captures(&text) else { return Vec::new() };
+    let named = regex.capture_names().enumerate().skip(1);
+    let found = named.filter_map(|(number, name)| Some((number, name, found.get(number)?.as_str())));
+    found
+        .flat_map(|(number, name, text)| {
+            let names = [Some(number.to_string()), name.map(str::to_owned)];
+            names.into_iter().flatten().map(|name| (name, text.as_bytes().to_vec()))
+        })
+        .collect()
 }
 
 /// The first site of that name, in the order of the file, that is a candidate.

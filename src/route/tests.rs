@@ -54,9 +54,11 @@ impl Asks for Nobody {
 }
 
 fn name(text: &str) -> HostPattern {
-    match text.strip_prefix('*') {
-        Some(suffix) => HostPattern::Suffix(suffix.into()),
-        None => HostPattern::Exact(text.into()),
+    match (text.strip_prefix('~'), text.strip_prefix('*'), text.strip_suffix('*')) {
+        (Some(regex), ..) => HostPattern::Regex(Regex::new(regex).unwrap()),
+        (_, Some(suffix), _) => HostPattern::Suffix(suffix.into()),
+        (.., Some(prefix)) => HostPattern::Prefix(prefix.into()),
+        _ => HostPattern::Exact(text.into()),
     }
 }
 
@@ -196,6 +198,36 @@ fn hosts_in_order() {
 }
 
 #[test]
+fn hosts_by_their_beginning_and_by_expressions() {
+    let table = hosts(&[
+        &["~^s[0-9]+\\.", "shop.*"],
+        &["*.example"],
+        &["~^shop", "www.shop.*"],
+        &["shop.co.*"],
+        &["~\\.uk$"],
+        &[],
+    ]);
+    let all = [0, 1, 2, 3, 4, 5];
+    for (host, expected) in [
+        ("shop.example", 1),
+        ("shop.de", 0),
+        ("shop.co.uk", 3),
+        ("shop.co", 0),
+        ("www.shop.de", 2),
+        ("shop", 2),
+        ("shopping.de", 2),
+        ("s1.uk", 0),
+        ("s.uk", 4),
+        ("other", 5),
+        ("", 5),
+    ] {
+        assert_eq!(table.site(&all, host.as_bytes()), Some(expected), "{host}");
+    }
+    assert_eq!(table.site(&[2, 4], b"shop.co.uk"), Some(2));
+    assert_eq!(table.site(&[1, 3], b"s1.uk"), None);
+}
+
+#[test]
 fn what_is_left_of_the_path() {
     let table =
         site(&[prefix("/static/"), prefix("/blog"), exact("/x/favicon.ico"), regex("php$"), prefix("/")]);
@@ -249,7 +281,10 @@ fn naive_site(sites: &[Vec<HostPattern>], candidates: &[usize], host: &str) -> O
             let score = match pattern {
                 HostPattern::Exact(name) if name == host => usize::MAX,
                 HostPattern::Suffix(suffix) if host.len() > suffix.len() && host.ends_with(suffix) => {
-                    suffix.len()
+                    2000 + suffix.len()
+                }
+                HostPattern::Prefix(prefix) if host.len() > prefix.len() && host.starts_with(prefix) => {
+                    1000 + prefix.len()
                 }
                 _ => continue,
             };
@@ -319,8 +354,9 @@ fn hosts_agree_with_the_naive_reading() {
         let sites: Vec<Vec<HostPattern>> = (0..1 + random.below(5))
             .map(|_| {
                 (0..random.below(3))
-                    .map(|_| match random.below(2) {
+                    .map(|_| match random.below(3) {
                         0 => HostPattern::Exact(random.host()),
+                        1 => HostPattern::Prefix(format!("{}.", random.host())),
                         _ => HostPattern::Suffix(format!(".{}", random.host())),
                     })
                     .collect()

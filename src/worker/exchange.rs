@@ -29,12 +29,12 @@ mod live;
 mod own;
 mod proxied;
 mod respond;
+mod rewrite;
 mod secure;
 mod trouble;
 mod tunnel;
 mod waiting;
 mod websocket;
-mod written;
 
 use super::context::Context;
 use super::drive::{Advance, Drive};
@@ -51,10 +51,9 @@ use crate::gateway;
 use crate::gateway::accel::Answerer;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
-use crate::http::target::{Host, Target};
-use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, readings};
+use crate::http::target::{self, Host, Target};
+use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, readings, written};
 use crate::policy::condition::{Facts, When};
-use crate::route::HostPattern;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
 pub(super) use own::Given;
@@ -142,6 +141,8 @@ struct Request {
     /// Indices of the site, and of site and location.
     site: Option<usize>,
     place: Option<(usize, usize)>,
+    /// The targets that it had before rewrites.
+    rewrites: Vec<Vec<u8>>,
 }
 
 enum Step {
@@ -226,7 +227,8 @@ impl Exchange {
             Ok(())
                 if self.answers_authority(drive)
                     || self.turns_away(drive)
-                    || self.answers_developer(drive) => {}
+                    || self.answers_developer(drive)
+                    || self.is_rewritten_by_site(drive) => {}
             Ok(()) => self.admit(body, drive),
             Err(status) => self.answer_page(status, drive),
         }
@@ -249,7 +251,7 @@ impl Exchange {
         let origin = forwarded::origin(&head, direct, listener.scheme, target.scheme(), named, |address| {
             listener.believes(trusted.unwrap_or_default(), address)
         });
-        let mut request = Request { head, target, host, origin, site, place: None };
+        let mut request = Request { head, target, host, origin, site, place: None, rewrites: Vec::new() };
         request.find_place(config, cx);
         self.request = Some(request);
         self.handler = self.place(config).map(|(_, location)| Rc::clone(&location.handler));
@@ -418,7 +420,7 @@ impl Exchange {
         gateway::Request {
             head: &request.head,
             path: request.target.path_info(),
-            raw: written::origin_form(&request.target, raw),
+            raw: request.written_origin(),
             query: request.target.query(raw).unwrap_or_default(),
             mount,
             peer: self.peer.address,
@@ -835,7 +837,7 @@ impl Request {
 
     /// Method and target, for the log.
     fn line(&self) -> String {
-        let (method, target) = (self.head.method_bytes(), self.head.target());
+        let (method, target) = (self.head.method_bytes(), self.head.written());
         format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
     }
 
@@ -849,7 +851,26 @@ impl Request {
     /// A template of a location, made of this request; `None`: none has been found for it.
     fn render(&self, template: &str, cx: &Context) -> Option<Vec<u8>> {
         self.place?;
-        Some(self.with_parts(cx, |parts| location::render(template, parts)))
+        Some(self.render_with(template, None, false, cx))
+    }
+
+    /// The same with groups of another regular expression than that of its location, if there are some.
+    fn render_with(
+        &self,
+        template: &str,
+        groups: Option<Vec<(String, Vec<u8>)>>,
+        keeps_query: bool,
+        cx: &Context,
+    ) -> Vec<u8> {
+        let (raw, path) = (self.head.target(), self.target.path());
+        let has_groups = location::groups_of(template).next().is_some();
+        let of_place =
+            || self.place.filter(|_| has_groups).map(|(site, place)| cx.table.groups(site, place, path));
+        let groups = groups.or_else(of_place).unwrap_or_default();
+        let rest = self.place.map_or(path, |(site, place)| cx.table.rest(site, place, path));
+        let (authority, scheme) = (self.authority(), self.origin.scheme);
+        let asked = written::Asked { target: &self.target, raw, rest, authority, scheme };
+        written::fill(template, &asked, &groups, keeps_query)
     }
 
     /// What of its path stands for the root of scripts, without a slash at the end.
@@ -858,6 +879,18 @@ impl Request {
         let file = self.place.map_or(path, |(site, place)| cx.table.file(site, place, path));
         let mount = path.get(..path.len() - file.len()).unwrap_or_default();
         std::str::from_utf8(mount).unwrap_or_default().trim_end_matches('/')
+    }
+
+    /// Path and query as the client wrote them, whatever a rewrite has made of them.
+    fn written_origin(&self) -> &[u8] {
+        if !self.head.is_rewritten() {
+            return written::origin_form(&self.target, self.head.target());
+        }
+        let first = self.head.written();
+        match target::parse(self.head.method(), first) {
+            Ok(target) => written::origin_form(&target, first),
+            Err(_) => first,
+        }
     }
 
     /// Whether the request announced a body, be it an empty one.
@@ -877,12 +910,10 @@ fn takes(upstream: usize, body: BodyLength, config: &Config) -> bool {
     body != BodyLength::Unknown || !protocol.wants_length()
 }
 
-/// The host of a request that names none: the first plain name of its site.
+/// The host of a request that names none: the canonical one, or the first plain name of its site.
 fn default_host(site: Option<&Site>) -> Host {
-    let names = site.map_or(&[][..], |site| &site.names);
-    let plain = names.iter().find_map(|name| match name {
-        HostPattern::Exact(name) => Some(name.as_bytes().into()),
-        HostPattern::Suffix(_) => None,
-    });
-    Host { name: plain.unwrap_or_else(|| Rc::from(*b"localhost")), port: None }
+    let of = |site: &Site| site.names.iter().find_map(|name| name.plain().map(str::to_owned));
+    let plain = site.and_then(|site| site.canonical.clone().or_else(|| of(site)));
+    let name = plain.map_or_else(|| Rc::from(*b"localhost"), |name| name.as_bytes().into());
+    Host { name, port: None }
 }

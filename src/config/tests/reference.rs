@@ -106,8 +106,8 @@ fn keys_in(node: &Node<'_>, section: &str, keys: &mut BTreeSet<String>) {
     }
 }
 
-/// The same key of any item, `.apps{}.timeout`. The limits of all programs are as those of apps, and conditions within others as
-/// those that have a name.
+/// The same key of any item, `.apps{}.timeout`. The limits of all programs are as those of apps, conditions within others as
+/// those that have a name, and rewrites of sites as those of locations.
 fn of_any(key: &str) -> String {
     let mut any = String::new();
     let mut inside = false;
@@ -118,6 +118,9 @@ fn of_any(key: &str) -> String {
     }
     if let Some((_, inner)) = any.split_once(".conditions{}.").and_then(|(_, key)| key.split_once("[].")) {
         return format!(".conditions{{}}.{inner}");
+    }
+    if let Some(key) = any.strip_prefix(".sites[].rewrite.") {
+        return format!(".sites[].locations[].rewrite.{key}");
     }
     // Policies of a location are as those of its site, one group of fields as several.
     let any = any.replace(".locations[].cors.", ".cors.").replace(".locations[].headers.", ".headers.");

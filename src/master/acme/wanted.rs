@@ -42,11 +42,7 @@ pub(super) fn of(config: &Config) -> BTreeMap<String, Wanted> {
 
 /// For what a certificate of a site is, in lower case.
 pub(super) fn names(site: &Site) -> Vec<String> {
-    let exact = |pattern: &HostPattern| match pattern {
-        HostPattern::Exact(name) => Some(name.to_ascii_lowercase()),
-        HostPattern::Suffix(_) => None,
-    };
-    site.names.iter().filter_map(exact).collect()
+    site.names.iter().filter_map(HostPattern::plain).map(str::to_ascii_lowercase).collect()
 }
 
 /// An authority asks at port 80 or at port 443. The way whose port we listen on comes first; where that is both or neither, as

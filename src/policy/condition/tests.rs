@@ -170,7 +170,7 @@ fn several_things_hold_together() {
             "posted to a".to_owned(),
             Condition {
                 method: vec!["POST".to_owned()],
-                all: vec![Term::Named(When(2)), Term::Own(path("/a"))],
+                all: vec![Term::Named(When(2)), Term::Own(Box::new(path("/a")))],
                 ..Condition::default()
             },
         ),

@@ -69,6 +69,9 @@ impl Exchange {
             came,
         };
         let (verdict, at) = chain::judge(policies, &asked, from);
+        if let Verdict::Rewrite(rule) = verdict {
+            return self.rewrite(rule, body, drive);
+        }
         if from == At::default() {
             drive.reply.pace(policies.bandwidth.filter(|bandwidth| bandwidth.rate > 0), drive.cx.now);
         }
@@ -80,7 +83,7 @@ impl Exchange {
             return self.refuse(refusal, drive);
         }
         match verdict {
-            Verdict::Continue => {}
+            Verdict::Continue | Verdict::Rewrite(_) => {}
             Verdict::Respond(answer) => return self.answer_at_once(answer, drive),
             Verdict::Wait(what) => return self.wait(what, at, body, drive),
         }

@@ -1,8 +1,9 @@
 //! The part of an exchange that knows what its place says of the heads of responses.
 
-use super::{Exchange, Request, written};
+use super::{Exchange, Request};
 use crate::config::Config;
 use crate::http::location::Parts;
+use crate::http::written;
 use crate::policy::Policies;
 use crate::policy::cors::Cors;
 use crate::worker::context::Context;
@@ -62,6 +63,7 @@ impl Request {
             query: self.target.query(raw).unwrap_or_default(),
             host: self.authority(),
             scheme: self.origin.scheme.as_str(),
+            ..Parts::default()
         })
     }
 }

@@ -211,7 +211,7 @@ impl Exchange {
 
     /// Whether places that are `internal` are there for the request.
     pub(super) fn may_enter(&self) -> bool {
-        self.led.as_ref().is_some_and(|led| led.may_enter)
+        self.led.as_ref().map_or_else(|| self.is_rewritten(), |led| led.may_enter)
     }
 
     /// Whether somebody else has led to the one who answers.
@@ -237,7 +237,7 @@ impl Exchange {
 }
 
 /// What leads to a place, for the log.
-fn shown(place: &[u8]) -> String {
+pub(super) fn shown(place: &[u8]) -> String {
     let cut = place.get(..SHOWN).unwrap_or(place);
     format!("`{}`", cut.escape_ascii())
 }
@@ -246,7 +246,7 @@ fn shown(place: &[u8]) -> String {
 ///
 /// # Errors
 /// What is wrong with it.
-fn within(other: &Target, raw: &[u8], place: &[u8]) -> Result<(Vec<u8>, Target), &'static str> {
+pub(super) fn within(other: &Target, raw: &[u8], place: &[u8]) -> Result<(Vec<u8>, Target), &'static str> {
     if !place.starts_with(b"/") {
         return Err("it names a place of this site if it begins with a slash");
     }

@@ -32,7 +32,7 @@ impl Exchange {
     /// Begins with what is given. No policy is asked: that was done for who has asked.
     pub(in crate::worker) fn begin_own(&mut self, given: Given, drive: &mut Drive<'_>) {
         let Given { head, target, host, origin, site, place, handler, .. } = given;
-        self.request = Some(Request { head, target, host, origin, site, place });
+        self.request = Some(Request { head, target, host, origin, site, place, rewrites: Vec::new() });
         self.handler = Some(handler);
         if let Served::Nothing(why) = self.start(BodyLength::None, drive) {
             log::debug!("{}: {why}", self.request_line());

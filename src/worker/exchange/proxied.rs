@@ -1,10 +1,10 @@
 //! The part of an exchange that an upstream sees, and what of its response the client sees.
 
-use super::{Exchange, NO_TUNNEL, Request, Step, written};
+use super::{Exchange, NO_TUNNEL, Request, Step};
 use crate::config::{Config, Handler, Location, Proxy};
 use crate::gateway::{Back, Shown, http1};
 use crate::http::target::{self, Target};
-use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, Version, percent};
+use crate::http::{BodyLength, Fields, Method, ResponseHead, Scheme, Version, percent, written};
 use crate::route::Matcher;
 use crate::worker::context::Context;
 use crate::worker::drive::{Advance, Drive};

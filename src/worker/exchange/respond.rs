@@ -96,7 +96,7 @@ impl Exchange {
         let head = self.head_of_client();
         let refused = self.refused.as_deref();
         let (method, target, version) = match (head, refused) {
-            (Some(head), _) => (head.method_bytes(), head.target(), head.version().as_str()),
+            (Some(head), _) => (head.method_bytes(), head.written(), head.version().as_str()),
             (None, Some(line)) => (&line.method[..], &line.target[..], line.version.as_str()),
             (None, None) => (&b""[..], &b""[..], ""),
         };

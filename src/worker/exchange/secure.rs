@@ -1,12 +1,11 @@
 //! The part of an exchange that has to do with TLS: what came in the clear although its port speaks HTTPS, what came over
 //! a connection that another site has judged, and what others are told.
 
-use super::{Exchange, Request, written};
+use super::{Exchange, Request};
 use crate::config::{Clients, Config};
 use crate::http::fault::{Fault, Refusal};
 use crate::http::secure::Told;
-use crate::http::target::Form;
-use crate::http::{Method, ResponseHead, Scheme};
+use crate::http::{Method, ResponseHead, Scheme, written};
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
 use crate::worker::handler::fixed;
@@ -49,24 +48,48 @@ impl Exchange {
                 self.refuse(MISDIRECTED, drive);
                 true
             }
-            Some(_) => false,
+            Some(_) => self.is_sent_to_canonical(drive),
             None if self.is_sent_to_https(drive) => true,
             // By a trusted proxy, whose client may have shown none.
             None if requires_clients(drive.config, site) => {
                 self.refuse(NOT_SHOWN, drive);
                 true
             }
-            None => false,
+            None => self.is_sent_to_canonical(drive),
         }
     }
 
-    /// Sends what came by HTTP to the same place of a site that wants that; whether it did. A method other than GET and
-    /// HEAD, and the body, go along only with 308 (RFC 9110 §15.4.9).
+    /// Sends what came for another name of the site to the same place at its canonical one; whether it did. A location for
+    /// probes answers by whatever name they come.
+    fn is_sent_to_canonical(&mut self, drive: &mut Drive<'_>) -> bool {
+        let Some(request) = self.request.as_ref().filter(|request| request.has_path()) else { return false };
+        let Some(name) = canonical(request, drive.config) else { return false };
+        if self.place(drive.config).is_some_and(|(_, location)| location.policies.asleep_200) {
+            return false;
+        }
+        let port = request.host.port.map_or_else(String::new, |port| format!(":{port}"));
+        let path = written::origin_form(&request.target, request.head.target());
+        let scheme = request.origin.scheme.as_str();
+        let url = [scheme.as_bytes(), b"://", name.as_bytes(), port.as_bytes(), path].concat();
+        self.send_on(url, drive);
+        true
+    }
+
+    /// Sends the client to the same place at another URL. A method other than GET and HEAD, and the body, go along only with
+    /// 308 (RFC 9110 §15.4.9).
+    fn send_on(&mut self, url: Vec<u8>, drive: &mut Drive<'_>) {
+        let method = self.request.as_ref().map(|request| request.head.method());
+        let status = if matches!(method, Some(Method::Get | Method::Head)) { 301 } else { 308 };
+        let (mut head, body) = fixed::error_page(status);
+        head.fields.add("Location", url);
+        self.answer(&head, body, drive);
+    }
+
+    /// Sends what came by HTTP to the same place of a site that wants that, at its canonical name; whether it did.
     fn is_sent_to_https(&mut self, drive: &mut Drive<'_>) -> bool {
         let Some(request) = &self.request else { return false };
         // A trusted proxy in front says how the client came.
-        let has_path = matches!(request.target.form(), Form::Origin | Form::Absolute);
-        let is_plain = request.origin.scheme == Scheme::Http && has_path;
+        let is_plain = request.origin.scheme == Scheme::Http && request.has_path();
         let Some(own) = request.site.filter(|_| is_plain).and_then(|site| drive.cx.https.port(site)) else {
             return false;
         };
@@ -75,10 +98,8 @@ impl Exchange {
         let local = listener.and_then(|listener| listener.local);
         let is_forwarded = request.host.port.is_none() && local.is_some_and(|local| local.port() != 80);
         let port = Some(own).filter(|_| !is_forwarded);
-        let status = if matches!(request.head.method(), Method::Get | Method::Head) { 301 } else { 308 };
-        let (mut head, body) = fixed::error_page(status);
-        head.fields.add("Location", request.https_url(port));
-        self.answer(&head, body, drive);
+        let url = request.https_url(port, canonical(request, drive.config));
+        self.send_on(url, drive);
         true
     }
 
@@ -87,7 +108,7 @@ impl Exchange {
         self.note(Fault::Request(IN_THE_CLEAR), "", drive.cx);
         let Some(request) = &self.request else { return };
         // The port by which the client has come here.
-        let url = String::from_utf8_lossy(&request.https_url(request.host.port)).into_owned();
+        let url = String::from_utf8_lossy(&request.https_url(request.host.port, None)).into_owned();
         let text = format!("This port speaks HTTPS. Ask for {url}\n");
         let head = ResponseHead::new(IN_THE_CLEAR.status)
             .with("Content-Type", "text/plain; charset=utf-8")
@@ -107,12 +128,18 @@ impl Exchange {
 }
 
 impl Request {
-    /// The URL of the same at that port of HTTPS; without one it is the usual one.
-    fn https_url(&self, port: Option<u16>) -> Vec<u8> {
+    /// The URL of the same at that port of HTTPS; without one it is the usual one. With a name it is at that.
+    fn https_url(&self, port: Option<u16>, name: Option<&str>) -> Vec<u8> {
         let port = port.map_or_else(String::new, port_in_url);
         let path = written::origin_form(&self.target, self.head.target());
-        [b"https://", &*self.host.name, port.as_bytes(), path].concat()
+        let name = name.map_or(&*self.host.name, str::as_bytes);
+        [b"https://", name, port.as_bytes(), path].concat()
     }
+}
+
+/// The name that the site wants to be called by, if it was called by another.
+fn canonical<'a>(request: &Request, config: &'a Config) -> Option<&'a str> {
+    config.sites.get(request.site?)?.canonical_for(&request.host.name)
 }
 
 fn asks_clients(config: &Config, site: Option<usize>) -> bool {

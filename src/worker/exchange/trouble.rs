@@ -4,7 +4,6 @@
 use super::Exchange;
 use crate::config::{Handler, Site};
 use crate::http::{Method, ResponseHead, Version};
-use crate::route::HostPattern;
 use crate::worker::drive::Drive;
 use crate::worker::handler::trouble::{self, Shown};
 use crate::worker::troubles::Trouble;
@@ -111,7 +110,7 @@ impl Exchange {
 }
 
 fn has_name(site: &Site, name: &[u8]) -> bool {
-    site.names.iter().any(|known| matches!(known, HostPattern::Exact(known) if known.as_bytes() == name))
+    site.names.iter().any(|known| known.plain().is_some_and(|known| known.as_bytes() == name))
 }
 
 /// The serial and the place in a link to the old code. Nothing that leads to another server.

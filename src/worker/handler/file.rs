@@ -21,6 +21,7 @@
 
 mod cache;
 mod entry;
+pub(crate) mod explain;
 mod find;
 mod first;
 mod listing;

@@ -414,7 +414,7 @@ fn is_stale(compressed: &Metadata, original: &Metadata) -> bool {
 }
 
 /// `$path` in a name of `try_files`; without its slash at the front.
-fn fill(pattern: &str, path: &[u8]) -> Vec<u8> {
+pub(super) fn fill(pattern: &str, path: &[u8]) -> Vec<u8> {
     let mut filled = Vec::with_capacity(pattern.len() + path.len());
     for (number, part) in pattern.split("$path").enumerate() {
         if number > 0 {

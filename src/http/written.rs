@@ -1,13 +1,45 @@
 //! What a client wrote of its target, for redirects and for apps.
 
-use crate::http::percent;
-use crate::http::target::{Form, Target};
+use super::target::{Form, Target};
+use super::{Scheme, location, percent};
 use std::borrow::Cow;
+
+/// A request, as a template of a location is filled in by it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) target: &'a Target,
+    /// The target as it was written.
+    pub(crate) raw: &'a [u8],
+    /// What follows the location's prefix in the decoded path.
+    pub(crate) rest: &'a [u8],
+    /// Host and port as they were written.
+    pub(crate) authority: &'a [u8],
+    pub(crate) scheme: Scheme,
+}
+
+/// The template, filled in; groups and query as [`location::Parts`] has them.
+pub(crate) fn fill(
+    template: &str,
+    asked: &Asked<'_>,
+    groups: &[(String, Vec<u8>)],
+    keeps_query: bool,
+) -> Vec<u8> {
+    let parts = location::Parts {
+        rest: &rest_as_written(asked.target, asked.raw, asked.rest),
+        path: &path_as_written(asked.target, asked.raw),
+        query: asked.target.query(asked.raw).unwrap_or_default(),
+        host: asked.authority,
+        scheme: asked.scheme.as_str(),
+        groups,
+        keeps_query,
+    };
+    location::render(template, &parts)
+}
 
 /// What follows a location's prefix, with the slash before it, percent-encoded as the client wrote it. Where the prefix
 /// itself was written with encodings, or the path with dot segments, the decoded rest is encoded anew: a browser would
 /// resolve `/old/x/../..` behind another prefix to what nobody meant.
-pub(super) fn rest_as_written<'a>(target: &Target, raw: &'a [u8], rest: &[u8]) -> Cow<'a, [u8]> {
+pub(crate) fn rest_as_written<'a>(target: &Target, raw: &'a [u8], rest: &[u8]) -> Cow<'a, [u8]> {
     let (raw, path) = (target.raw_path(raw), target.path());
     let end = path.len().saturating_sub(rest.len());
     let prefix = if path.get(..end).is_some_and(|before| before.ends_with(b"/")) { end - 1 } else { end };
@@ -18,7 +50,7 @@ pub(super) fn rest_as_written<'a>(target: &Target, raw: &'a [u8], rest: &[u8]) -
 }
 
 /// The path as the client wrote it; encoded anew if it had dot segments.
-pub(super) fn path_as_written<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8]> {
+pub(crate) fn path_as_written<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8]> {
     if target.has_dot_segments() {
         Cow::Owned(percent::encoded_path(target.path()))
     } else {
@@ -28,7 +60,7 @@ pub(super) fn path_as_written<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8
 
 /// What a client asked for behind the prefix of a location: path and query as it wrote them. It begins with one slash, like
 /// a redirect: an upstream that is told of `//evil.example` could send a browser there.
-pub(super) fn behind_prefix(target: &Target, raw: &[u8], rest: &[u8]) -> Vec<u8> {
+pub(crate) fn behind_prefix(target: &Target, raw: &[u8], rest: &[u8]) -> Vec<u8> {
     let rest = rest_as_written(target, raw, rest);
     let start = rest.iter().position(|byte| !matches!(byte, b'/' | b'\\')).unwrap_or(rest.len());
     let query = target.query(raw);
@@ -37,7 +69,7 @@ pub(super) fn behind_prefix(target: &Target, raw: &[u8], rest: &[u8]) -> Vec<u8>
 }
 
 /// Path and query as the client wrote them, without scheme and authority.
-pub(super) fn origin_form<'a>(target: &Target, raw: &'a [u8]) -> &'a [u8] {
+pub(crate) fn origin_form<'a>(target: &Target, raw: &'a [u8]) -> &'a [u8] {
     if target.form() != Form::Absolute {
         return raw;
     }
