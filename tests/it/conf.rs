@@ -80,7 +80,12 @@ fn the_reference_tells_the_truth_about_defaults() {
         config::Workers { resources: minimal.workers.resources.clone(), ..reference.workers.clone() };
     assert_eq!(workers, minimal.workers);
     assert_eq!(reference.log, minimal.log);
-    assert_eq!(reference.limits, minimal.limits);
+    // A class of limits is an example.
+    let limits = |config: &config::Config| {
+        format!("{:?}", config.limits).split_once(", classes: ").map(|(before, _)| before.to_owned())
+    };
+    assert!(limits(&minimal).is_some());
+    assert_eq!(limits(&reference), limits(&minimal));
     assert_eq!(reference.default_site, minimal.default_site);
     // What else a site can demand has no default, and the reference shows it.
     assert_eq!(reference.sites[0].policies.max_body, minimal.sites[0].policies.max_body);

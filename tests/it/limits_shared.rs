@@ -228,16 +228,21 @@ fn so_many_run_at_a_time_and_each_that_is_over_makes_room() {
     // And that of one in HTTP/2 takes it back.
     drop((three, third));
     let mut client = http2::Client::open(server.address, &[]).unwrap();
-    let stream = wait_until(SOON, "a place is free", || {
+    let (stream, running) = wait_until(SOON, "a place is free", || {
         let asks = client.asks("GET", "/");
         let stream = client.request(&asks, true).unwrap();
         slow.0.set_nonblocking(true).unwrap();
-        let taken = wait_briefly(|| slow.0.accept().is_ok());
+        let mut taken = None;
+        wait_briefly(|| {
+            taken = slow.0.accept().ok();
+            taken.is_some()
+        });
         slow.0.set_nonblocking(false).unwrap();
-        if taken { Ok(stream) } else { Err(format!("{:?}", client.answer(stream))) }
+        taken.map(|taken| (stream, taken)).ok_or_else(|| format!("{:?}", client.answer(stream)))
     });
     assert_eq!(refused(&server), 503);
     client.send(http2::reset(stream, 8)).unwrap();
+    drop(running);
     let (five, fifth) = (begin_until_taken(&server), slow.next());
     assert_eq!(refused(&server), 503);
     // A worker dies with what it had; the master gives that back.
