@@ -591,10 +591,15 @@ impl Conn {
         };
         Wants {
             read: read && !self.eof,
-            write: !self.out.is_empty() && !(self.pace.is_some() && self.is_paused()),
+            write: self.may_write(),
             last: matches!(self.phase, Phase::Closing { .. }),
             body: self.has_room(),
         }
+    }
+
+    /// Whether there is something to be written, and its pace allows that now.
+    fn may_write(&self) -> bool {
+        !self.out.is_empty() && (self.pace.is_none() || !self.is_paused())
     }
 
     /// Whether there is room for more of the response.

@@ -339,6 +339,32 @@ struct Master {
     started: Time,
 }
 
+/// What all workers share.
+struct Memories {
+    shared: Shared,
+    board_file: Carried,
+    cache: store::Store,
+    limits: limits::Segment,
+}
+
+impl Memories {
+    fn new(current: &Generation) -> Result<Self, String> {
+        let cannot = |error: std::io::Error| format!("cannot map shared memory: {error}");
+        let (shared, board_file) = shared::new().map_err(cannot)?;
+        let cache = store::Store::new(&current.config.cache, current.account.as_ref())?;
+        let limits = limits::Segment::new(&current.config).map_err(cannot)?;
+        Ok(Self { shared, board_file: board_file.into(), cache, limits })
+    }
+}
+
+/// By what others and the clock are heard.
+fn ears() -> Result<(Rc<[Carried]>, Signals, Alarm), String> {
+    let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
+    let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
+    let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
+    Ok((wake, signals, alarm))
+}
+
 impl Master {
     fn new(start: Start, config: Config) -> Result<Self, String> {
         crate::sys::signals::ignore_broken_pipes();
@@ -356,14 +382,8 @@ impl Master {
         adopt_orphans();
         let runtime = RuntimeDir::create()?;
         runtime.announce(&start.identity, control.path());
-        let (shared, board_file) =
-            shared::new().map_err(|error| format!("cannot map shared memory: {error}"))?;
-        let cache = store::Store::new(&current.config.cache, current.account.as_ref())?;
-        let limits = limits::Segment::new(&current.config)
-            .map_err(|error| format!("cannot map shared memory: {error}"))?;
-        let wake = wake().map_err(|error| format!("cannot make {WORKERS} event descriptors: {error}"))?;
-        let signals = signals::catch().map_err(|error| format!("cannot catch signals: {error}"))?;
-        let alarm = Alarm::new().map_err(|error| format!("cannot make a timer: {error}"))?;
+        let Memories { shared, board_file, cache, limits } = Memories::new(&current)?;
+        let (wake, signals, alarm) = ears()?;
         let now = clock::now();
         // Before the title, which is written over the arguments.
         let upgrade = Upgrade::new()?;
@@ -380,7 +400,7 @@ impl Master {
             numbers,
             inherited,
             shared,
-            board_file: board_file.into(),
+            board_file,
             cache,
             limits,
             limited: BTreeMap::new(),

@@ -117,8 +117,7 @@ impl Basic {
     #[must_use]
     pub fn challenge(&self) -> ResponseHead {
         let realm = self.realm.replace('\\', "\\\\").replace('"', "\\\"");
-        ResponseHead::new(401)
-            .with("WWW-Authenticate", &format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
+        ResponseHead::new(401).with("WWW-Authenticate", format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
     }
 }
 

@@ -21,6 +21,7 @@ fn preflight(client: &mut Connection, path: &str, origin: &str) -> Reply {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of preflights and their answers")]
 fn a_preflight_is_answered_by_the_server_and_never_reaches_the_app() {
     let upstream = Upstream::start(|_, stream| {
         let fields = "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: false\r\nVary: Cookie\r\nX-Total: 3";

@@ -39,6 +39,7 @@ fn explain(directory: &Directory, arguments: &[&str]) -> Finished {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of what is asked and what is told")]
 fn each_step_is_told_with_its_reason() {
     let directory = directory();
     for (arguments, code, wanted) in [

@@ -74,7 +74,7 @@ fn files_are_compressed_beside_their_originals_and_sent_by_the_server() {
     setup.directory.write("root/picture.png", &script);
     setup.directory.write("root/.secret.js", &script);
     symlink("app.js", root.join("link.js")).unwrap();
-    let old = SystemTime::now() - Duration::from_secs(100_000);
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
     let original = File::options().write(true).open(root.join("app.js")).unwrap();
     original.set_modified(old).unwrap();
     original.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();

@@ -70,8 +70,7 @@ impl Conn {
 
     /// Until when something must have been written.
     pub(super) fn write_deadline(&self) -> Option<Time> {
-        let waits = !self.out.is_empty() && !(self.pace.is_some() && self.is_paused());
-        (waits && self.write != Time::NEVER).then(|| self.write.after(self.settings.body_timeout))
+        (self.may_write() && self.write != Time::NEVER).then(|| self.write.after(self.settings.body_timeout))
     }
 
     /// Until when something must have been read: the head, the next request, or more of a body.

@@ -78,6 +78,7 @@ fn serves(store: &Store, row: u16) {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a moment at random, in which one is killed")]
 fn workers_that_are_killed_at_any_moment_leave_nothing_locked_and_nothing_wrong() {
     let store = Store::in_memory(&config(None)).unwrap();
     let mut draw = Draw(0x9e37_79b9);

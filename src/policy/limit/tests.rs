@@ -221,8 +221,8 @@ fn all_that_is_counted_is_given_back() {
     for (row, hash) in held {
         counts[row].leave(hash, tables[row]);
     }
-    for row in 0..2_usize {
-        assert_eq!(counts[row].keys(), 0);
+    for (row, counts) in counts.iter().enumerate() {
+        assert_eq!(counts.keys(), 0);
         let area = table::area(row as u16).unwrap();
         assert!(words[area].iter().skip(8).all(|word| word.load(SeqCst) == 0));
     }
