@@ -148,7 +148,7 @@ impl Front {
         (self.bytes.len() as u64, word(&self.bytes, 48).unwrap_or(0))
     }
 
-    /// What [`Front::sum`] of the body must say.
+    /// What the checksum of the body must be.
     #[must_use]
     pub fn body_sum(&self) -> u64 {
         word(&self.bytes, 56).unwrap_or(0)
