@@ -5,7 +5,7 @@ use super::hash::Secret;
 use super::settings::{Client, Settings};
 use super::stored::{Head, Life};
 use super::{SECOND, control, tags, vary};
-use crate::http::{Fields, Method, Names, RequestHead, ResponseHead, Status};
+use crate::http::{Fields, Method, Names, RequestHead, ResponseHead};
 
 /// A request that went to an app or upstream, and the head of what it said: as it came from there.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct Exchange<'a> {
     pub response: &'a ResponseHead,
     /// When that was.
     pub times: Times,
+    /// It is known who asks, by `Authorization` or otherwise.
+    pub authorized: bool,
 }
 
 /// A response that may be kept once its body is complete.
@@ -114,14 +116,14 @@ const ORDERS: &[u8] = b"x-accel-";
 /// # Errors
 /// Why it is not kept.
 pub fn admit(exchange: &Exchange<'_>, settings: &Settings, secret: Secret) -> Result<Admitted, Refused> {
-    let Exchange { request, response, times } = *exchange;
+    let Exchange { request, response, times, .. } = *exchange;
     let fields = &response.fields;
     let status = response.status;
     if request.method() != Method::Get {
         return Err(Refused::Method);
     }
     let said = Said::read(fields, settings, times.received);
-    may_keep(request, status, &said, settings)?;
+    may_keep(exchange, &said, settings)?;
     let withheld = withheld(&said.control, fields);
     if fields.iter().any(|(name, _)| COOKIES.has(name) && !withheld(name)) {
         return Err(Refused::SetCookie);
@@ -162,7 +164,9 @@ pub fn admit(exchange: &Exchange<'_>, settings: &Settings, secret: Secret) -> Re
 const COOKIES: Names = Names::new(&["set-cookie", "set-cookie2"]);
 
 /// What request, status and directives say.
-fn may_keep(request: &RequestHead, status: Status, said: &Said, settings: &Settings) -> Result<(), Refused> {
+fn may_keep(exchange: &Exchange<'_>, said: &Said, settings: &Settings) -> Result<(), Refused> {
+    let Exchange { request, response, authorized, .. } = *exchange;
+    let status = response.status;
     let control = &said.control;
     let is_known = !status.reason().is_empty();
     if status.0 < 200 || matches!(status.0, 206 | 304) || control.must_understand && !is_known {
@@ -178,7 +182,7 @@ fn may_keep(request: &RequestHead, status: Status, said: &Said, settings: &Setti
     if said.forbids() {
         return Err(Refused::Accel);
     }
-    if request.get("authorization").is_some() && !said.for_authorized {
+    if (authorized || request.get("authorization").is_some()) && !said.for_authorized {
         return Err(Refused::Authorization);
     }
     let by_client = settings.client == Client::Honour;

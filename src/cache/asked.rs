@@ -10,7 +10,7 @@ use crate::http::{BodyLength, Method, Names, RequestHead};
 pub struct Asked {
     /// What it says about caches.
     pub control: control::Request,
-    /// It comes with `Authorization`.
+    /// It comes with `Authorization`, or it is known otherwise who asks.
     pub authorized: bool,
 }
 

@@ -26,18 +26,22 @@ pub struct Key {
 pub struct Parts<'a> {
     /// The site that answers, by a name that it keeps when others come and go.
     pub site: &'a str,
-    /// What of the site answers, where that depends on more than the path; empty: the path says it.
-    pub place: &'a str,
+    /// The conditions of the location, one that holds and one that does not, where that depends on more than the path.
+    pub when: &'a str,
+    /// See there.
+    pub unless: &'a str,
     /// How the client speaks to us.
     pub scheme: Scheme,
     /// As it is compared: lower case, without a dot at the end. Empty in a request of HTTP/1.0 without one.
     pub host: &'a [u8],
     /// As the client gave it.
     pub port: Option<u16>,
-    /// As it goes to the app or upstream, percent-encoded.
+    /// As the client wrote it, percent-encoded.
     pub path: &'a [u8],
     /// As the path; without `?`.
     pub query: &'a [u8],
+    /// Path and query that a rewrite has given it in their place. An app may go by these or by those.
+    pub rewritten: Option<(&'a [u8], &'a [u8])>,
 }
 
 impl Key {
@@ -48,8 +52,13 @@ impl Key {
         text.extend_from_slice(parts.site.as_bytes());
         text.push(b'\n');
         write_url(parts, keyed, &mut text);
-        if !parts.place.is_empty() {
-            write_part(b"p", b"", std::iter::once(parts.place.as_bytes()), &mut text);
+        if let Some((path, query)) = parts.rewritten {
+            text.extend_from_slice(b"\nr=");
+            write_target(path, query, keyed, &mut text);
+        }
+        for (sign, condition) in [(b"+", parts.when), (b"-", parts.unless)] {
+            let named = Some(condition.as_bytes()).filter(|name| !name.is_empty());
+            write_part(b"p", sign, named.into_iter(), &mut text);
         }
         for name in &keyed.headers {
             write_part(b"h", name.as_bytes(), head.all(name), &mut text);
@@ -112,8 +121,12 @@ fn write_url(parts: &Parts<'_>, keyed: &Keyed, out: &mut Vec<u8>) {
         out.push(b':');
         out.extend_from_slice(port.to_string().as_bytes());
     }
-    query::write_plain(parts.path, out);
-    query::write(parts.query, keyed, out);
+    write_target(parts.path, parts.query, keyed, out);
+}
+
+fn write_target(path: &[u8], query: &[u8], keyed: &Keyed, out: &mut Vec<u8>) {
+    query::write_plain(path, out);
+    query::write(query, keyed, out);
 }
 
 /// Writes a line for each value: one that is not there is another thing than an empty one. No value has line ends, nor has a

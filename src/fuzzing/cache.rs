@@ -59,7 +59,7 @@ pub fn caching(bytes: &[u8]) {
     can_be_sent(fetched.fields());
     let _others = invalidate::others(&response, b"https://shop.example", b"/a/b");
     let times = Times { requested: now, received: now };
-    let exchange = Exchange { request: &fetched, response: &response, times };
+    let exchange = Exchange { request: &fetched, response: &response, times, authorized: false };
     let Ok(admitted) = admit::admit(&exchange, &settings, SECRET) else { return };
     let head = admitted.head;
     assert!(head.fields.get("set-cookie").is_none(), "a cookie is kept");
@@ -84,12 +84,14 @@ fn name(head: &RequestHead, text: &[u8]) {
     let keyed = Keyed { query: Query::Ignore(vec!["u*".to_owned()]), ..Keyed::default() };
     let parts = Parts {
         site: "a",
-        place: "",
+        when: "",
+        unless: "",
         scheme: Scheme::Http,
         host: b"a",
         port: None,
         path: b"/",
         query: &graphic,
+        rewritten: None,
     };
     let key = |parts: &Parts<'_>| Key::primary(parts, head, &keyed, SECRET);
     let (one, other) = (key(&parts), key(&Parts { host: b"b", ..parts }));

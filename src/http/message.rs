@@ -293,12 +293,24 @@ impl RequestHead {
         added: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Self {
         self.made(b"GET", self.target(), self.fields().filter(|(name, _)| passes(name)).chain(added))
+            .written_as(self)
     }
 
     /// The same head without the fields of these names.
     #[must_use]
     pub(crate) fn without(&self, is_dropped: impl Fn(&[u8]) -> bool) -> Self {
         self.made(self.method_bytes(), self.target(), self.fields().filter(|(name, _)| !is_dropped(name)))
+            .written_as(self)
+    }
+
+    /// The same head for a request that was written as another one, if that was rewritten.
+    fn written_as(mut self, other: &Self) -> Self {
+        if other.is_rewritten() {
+            let start = self.raw.len() as u32;
+            self.raw.extend_from_slice(other.written());
+            self.written = Some(Span { start, end: self.raw.len() as u32 });
+        }
+        self
     }
 
     /// A head of the same version.
@@ -383,7 +395,14 @@ mod tests {
             (&b"POST"[..], &b"/d"[..], &b"/"[..])
         );
         assert!(request.is_rewritten() && request.get("range") == Some(&b"bytes=0-"[..]));
-        assert_eq!(request.led_to(b"/e").target(), b"/e");
+        let (got, less) = (request.as_get(|_| true, std::iter::empty()), request.without(|_| true));
+        for same in [&got, &less] {
+            assert_eq!((same.target(), same.written()), (request.target(), request.written()));
+        }
+        assert_eq!(
+            (request.led_to(b"/e").target(), request.led_to(b"/e").written()),
+            (&b"/e"[..], &b"/e"[..])
+        );
     }
 
     #[test]

@@ -136,12 +136,14 @@ impl Typed {
         let (path, query) = self.rest.split_at_checked(at).unwrap_or_default();
         let parts = Parts {
             site: "",
-            place: "",
+            when: "",
+            unless: "",
             scheme: self.scheme,
             host: &self.host.name,
             port: self.host.port,
             path,
             query: query.get(1..).unwrap_or_default(),
+            rewritten: None,
         };
         key::url(&parts, keyed)
     }

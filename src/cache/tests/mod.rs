@@ -96,12 +96,14 @@ fn values(fields: &Fields, name: &str) -> Vec<String> {
 fn key_of(request: &RequestHead) -> Key {
     let parts = Parts {
         site: "shop.example",
-        place: "",
+        when: "",
+        unless: "",
         scheme: Scheme::Http,
         host: b"shop.example",
         port: None,
         path: b"/a",
         query: b"",
+        rewritten: None,
     };
     Key::primary(&parts, request, &Settings::default().key, SECRET).expect("a key")
 }
@@ -127,6 +129,7 @@ fn admitted(stored_by: &str, said: &str, settings: &str) -> Result<Admitted, sup
         request: &request_of(stored_by),
         response: &response_of(said),
         times: Times { requested: received - delay, received },
+        authorized: false,
     };
     admit(&exchange, &settings, SECRET)
 }

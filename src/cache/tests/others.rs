@@ -72,12 +72,14 @@ fn rfc_9111_4_4_other_resources_go_if_they_are_of_the_same_origin() {
 fn rfc_9111_2_two_requests_have_one_key_only_if_one_response_is_for_both() {
     let parts = Parts {
         site: "shop",
-        place: "",
+        when: "",
+        unless: "",
         scheme: Scheme::Https,
         host: b"shop.example",
         port: None,
         path: b"/a",
         query: b"x=1&y=2",
+        rewritten: None,
     };
     let keyed = Keyed {
         headers: vec!["X-Tier".to_owned()],
@@ -100,7 +102,11 @@ fn rfc_9111_2_two_requests_have_one_key_only_if_one_response_is_for_both() {
     }
     let others = [
         key(&Parts { site: "other", ..parts }, ""),
-        key(&Parts { place: "bots", ..parts }, ""),
+        key(&Parts { when: "bots", ..parts }, ""),
+        key(&Parts { unless: "bots", ..parts }, ""),
+        key(&Parts { when: "bots", unless: "bots", ..parts }, ""),
+        key(&Parts { rewritten: Some((b"/a", b"x=1&y=2")), ..parts }, ""),
+        key(&Parts { rewritten: Some((b"/a", b"")), ..parts }, ""),
         key(&Parts { scheme: Scheme::Http, ..parts }, ""),
         key(&Parts { host: b"www.shop.example", ..parts }, ""),
         key(&Parts { port: Some(8443), ..parts }, ""),

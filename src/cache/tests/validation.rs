@@ -146,7 +146,7 @@ fn rfc_9111_3_2_a_304_updates_what_is_kept() {
         let received = at(600);
         let (request, response) = (request_of(""), response_of(not_modified));
         let times = Times { requested: received, received };
-        let exchange = Exchange { request: &request, response: &response, times };
+        let exchange = Exchange { request: &request, response: &response, times, authorized: false };
         let admitted = match freshened(&old, &exchange, &Settings::default(), SECRET) {
             Ok(admitted) => admitted,
             Err(refused) => {
@@ -174,7 +174,7 @@ fn rfc_9111_3_2_tags_stay_unless_a_304_names_others() {
     let times = Times { requested: at(1), received: at(1) };
     for (said, tag) in [("304", b"x"), ("304 | Cache-Tag: y", b"y")] {
         let (request, response) = (request_of(""), response_of(said));
-        let exchange = Exchange { request: &request, response: &response, times };
+        let exchange = Exchange { request: &request, response: &response, times, authorized: false };
         let head = freshened(&old, &exchange, &Settings::default(), SECRET).unwrap().head;
         assert_eq!(head.tags, [tags::hash(tag, SECRET)], "{said}");
     }
@@ -219,7 +219,7 @@ fn rfc_9111_4_3_5_the_answer_to_a_head_freshens_or_ends_what_is_kept() {
     let times = Times { requested: at(50), received: at(50) };
     let said = |said: &str, length| {
         let response = response_of(said);
-        let exchange = Exchange { request: &request, response: &response, times };
+        let exchange = Exchange { request: &request, response: &response, times, authorized: false };
         update::on_head((&kept, LENGTH), length, &exchange, &Settings::default(), SECRET)
     };
     let Said::Right(admitted) = said("200 | ETag: \"a\" | X-A: 2", Some(LENGTH)) else { panic!("not right") };

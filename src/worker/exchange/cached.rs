@@ -14,12 +14,13 @@
 
 mod fetched;
 mod given;
+mod named;
 mod purge;
 mod refresh;
 
 use super::{Exchange, Step};
 use crate::cache::asked::{self, Asked};
-use crate::cache::key::{Key, Parts};
+use crate::cache::key::Key;
 use crate::cache::reuse::{self, Use};
 use crate::cache::status::{Forward, Note};
 use crate::cache::store::{Fetch, Filed};
@@ -133,7 +134,9 @@ impl Exchange {
             return false;
         }
         match asked::asked(&request.head, body, &cached.how.settings) {
-            Ok(asked) => cached.asked = asked,
+            Ok(asked) => {
+                cached.asked = Asked { authorized: asked.authorized || self.knows_who_asks(), ..asked };
+            }
             Err(why) => {
                 // What it changes is looked for once it has.
                 cached.passes(why);
@@ -151,21 +154,6 @@ impl Exchange {
         }
         self.cached = Some(Box::new(cached));
         matches!(self.look_in_cache(body, drive), Looked::Done)
-    }
-
-    /// What of the request names what it asks for.
-    fn parts<'a>(&'a self, config: &'a Config) -> Option<Parts<'a>> {
-        let request = self.request.as_ref()?;
-        let raw = request.head.target();
-        Some(Parts {
-            site: config.sites.get(request.site?).map_or("", |site| site.label.as_str()),
-            place: self.place(config).map_or("", |(_, location)| named_guard(location, config)),
-            scheme: request.origin.scheme,
-            host: &request.host.name,
-            port: request.host.port,
-            path: request.target.raw_path(raw),
-            query: request.target.query(raw).unwrap_or_default(),
-        })
     }
 
     /// Looks what is kept, and does what follows from it.
@@ -365,12 +353,6 @@ impl Exchange {
     pub(super) fn head_before_cache(&self) -> Option<&RequestHead> {
         self.cached.as_ref()?.first.as_ref()
     }
-}
-
-/// The condition by which a location is told from others of the same path: what one of them answers is not for the others.
-fn named_guard<'a>(location: &Location, config: &'a Config) -> &'a str {
-    let condition = location.guard.when.or(location.guard.unless);
-    condition.and_then(|at| config.conditions.get(at)).map_or("", |(name, _)| name)
 }
 
 impl Cached {

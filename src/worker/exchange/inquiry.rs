@@ -60,6 +60,7 @@ impl Exchange {
             host: request.host.clone(),
             origin: request.origin,
             peer: self.peer.clone(),
+            user: None,
             // It leads to no place of the site, whose policies it would be asked about.
             site: None,
             place: None,

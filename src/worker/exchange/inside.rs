@@ -133,6 +133,7 @@ impl Exchange {
     ) -> Option<ResponseHead> {
         if let Some(place) = self.place_of_script(&head) {
             self.answered = Some(drive.cx.now);
+            self.leave_cache_to_another(&head, drive);
             if let Step::App(mut run) = std::mem::replace(&mut self.step, Step::Sent) {
                 run.cancel(drive.cx);
             }
@@ -149,6 +150,7 @@ impl Exchange {
             Step::Proxy(mut run) => run.discard(drive.cx),
             _ => {}
         }
+        self.leave_cache_to_another(&head, drive);
         self.give_kept(&mut head, Answerer::Other);
         accel::keep(&mut head.fields);
         match elsewhere {

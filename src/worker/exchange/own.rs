@@ -1,5 +1,6 @@
 //! The part of an exchange of the server's own: it has no client, and what it asks is said by another exchange.
 
+use super::waiting::User;
 use super::{Exchange, Peer, Request, Served};
 use crate::config::Handler;
 use crate::http::forwarded;
@@ -17,6 +18,8 @@ pub(in crate::worker) struct Given {
     /// Of the client on whose account it is made.
     pub(in crate::worker) origin: forwarded::Origin,
     pub(in crate::worker) peer: Peer,
+    /// Who is known to ask.
+    pub(in crate::worker) user: Option<Box<User>>,
     pub(in crate::worker) site: Option<usize>,
     /// Site and location in whose name it is asked, if it is for the same as the client has asked for.
     pub(in crate::worker) place: Option<(usize, usize)>,
@@ -31,9 +34,9 @@ impl Exchange {
 
     /// Begins with what is given. No policy is asked: that was done for who has asked.
     pub(in crate::worker) fn begin_own(&mut self, given: Given, drive: &mut Drive<'_>) {
-        let Given { head, target, host, origin, site, place, handler, .. } = given;
+        let Given { head, target, host, origin, user, site, place, handler, .. } = given;
         self.request = Some(Request { head, target, host, origin, site, place, rewrites: Vec::new() });
-        self.handler = Some(handler);
+        (self.handler, self.user) = (Some(handler), user);
         if let Served::Nothing(why) = self.start(BodyLength::None, drive) {
             log::debug!("{}: {why}", self.request_line());
             self.answer_page(404, drive);

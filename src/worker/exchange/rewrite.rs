@@ -3,9 +3,10 @@
 
 use super::inside::{shown, within};
 use super::{Exchange, Request};
-use crate::http::BodyLength;
+use crate::config::Config;
 use crate::http::fault::Fault;
-use crate::http::target::{Form, Target};
+use crate::http::target::{self, Form, Target};
+use crate::http::{BodyLength, Method};
 use crate::policy::rewrite::{MOST, Rewrite};
 use crate::route;
 use crate::worker::context::Context;
@@ -60,10 +61,7 @@ impl Exchange {
                 return false;
             }
         };
-        request.rewrites.push(request.head.target().to_vec());
-        request.head.rewrite(&raw);
-        request.target = target;
-        request.find_place(drive.config, drive.cx);
+        request.leads_to(&raw, target, drive.config, drive.cx);
         self.handler = self.place(drive.config).map(|(_, location)| Rc::clone(&location.handler));
         self.heed_place(drive);
         true
@@ -79,6 +77,46 @@ impl Request {
     /// Whether it asks for a path.
     pub(super) fn has_path(&self) -> bool {
         matches!(self.target.form(), Form::Origin | Form::Absolute)
+    }
+
+    /// Has another target from now on.
+    fn leads_to(&mut self, raw: &[u8], target: Target, config: &Config, cx: &Context) {
+        self.rewrites.push(self.head.target().to_vec());
+        self.head.rewrite(raw);
+        self.target = target;
+        self.find_place(config, cx);
+    }
+
+    /// A GET for this target of the same site, with the rewrites and the location that it would have. `None`: nobody is there.
+    pub(super) fn as_get_for(&self, raw: &[u8], config: &Config, cx: &Context) -> Option<Self> {
+        let mut asked = Self {
+            head: self.head.led_to(raw),
+            target: target::parse(Method::Get, raw).ok()?,
+            host: self.host.clone(),
+            origin: self.origin,
+            site: self.site,
+            place: None,
+            rewrites: Vec::new(),
+        };
+        asked.find_place(config, cx);
+        let site = config.sites.get(self.site?)?;
+        let mut rules = site.rewrite.as_ref();
+        let mut is_of_site = true;
+        while asked.rewrites.len() <= MOST {
+            let facts = asked.facts(config);
+            match rules.and_then(|rules| rules.iter().find(|rule| rule.applies(&facts))) {
+                Some(rule) => {
+                    let (raw, target) = asked.rewritten(rule, cx).ok()?;
+                    asked.leads_to(&raw, target, config, cx);
+                }
+                None if is_of_site => {}
+                None => return Some(asked),
+            }
+            is_of_site = false;
+            let (_, location) = asked.place?;
+            rules = site.locations.get(location)?.policies.rewrite.as_ref();
+        }
+        None
     }
 
     fn rewritten(&self, rule: &Rewrite, cx: &Context) -> Found {

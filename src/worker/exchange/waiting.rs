@@ -31,7 +31,8 @@ impl Waiting {
 }
 
 /// Who has logged in.
-pub(super) struct User {
+#[derive(Clone)]
+pub(in crate::worker) struct User {
     known: Granted,
     /// How it was found out (AUTH_TYPE).
     kind: &'static str,

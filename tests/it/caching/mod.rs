@@ -6,6 +6,7 @@ mod kept;
 mod one_fetch;
 mod purging;
 mod stale;
+mod told_apart;
 
 use crate::harness::{Connection, Reply, Server, Setup, Upstream};
 use std::collections::HashMap;

@@ -20,6 +20,7 @@ impl Bench {
             host: Host { name: Rc::from(*b"a"), port: None },
             origin,
             peer: Peer { address: None, listener: 0, session: None, local: None },
+            user: None,
             site: Some(0),
             place: Some((0, 0)),
             handler: Rc::clone(&self.worker.cx.config.sites[0].locations[0].handler),

@@ -1,17 +1,15 @@
 //! The part in which the app or upstream has answered, or failed: what of that is kept, and what the client gets.
 
 use super::super::{Exchange, Step};
-use super::{Cached, named_guard};
+use super::Cached;
 use crate::cache::admit::{self, Admitted};
-use crate::cache::key::{Key, Parts};
+use crate::cache::key::Key;
 use crate::cache::serve::{self, Plan};
 use crate::cache::status::Note;
 use crate::cache::stored::{Head, Life};
 use crate::cache::vary::Marker;
 use crate::cache::{self, Millis, fresh, invalidate, reuse, update};
-use crate::http::target;
-use crate::http::{BodyLength, Method, RequestHead, ResponseHead};
-use crate::policy::condition::Facts;
+use crate::http::{BodyLength, RequestHead, ResponseHead};
 use crate::worker::cache::{Keep, Kept, Tap, Window};
 use crate::worker::context::Context;
 use crate::worker::drive::Drive;
@@ -26,7 +24,8 @@ impl Exchange {
         body: BodyLength,
         drive: &mut Drive<'_>,
     ) -> Option<(ResponseHead, BodyLength)> {
-        let Some(cached) = self.cached.as_deref() else { return Some((head, body)) };
+        let asks_cache = self.cached.as_deref().filter(|_| !self.is_led());
+        let Some(cached) = asks_cache else { return Some((head, body)) };
         if cached.key.is_none() {
             self.invalidate(&head, drive);
             let Some(cached) = self.cached.as_deref() else { return Some((head, body)) };
@@ -65,6 +64,21 @@ impl Exchange {
         true
     }
 
+    /// Somebody else answers (`head` says so): that is for this client, whatever the app has gone by, and kept for nobody. It is
+    /// asked what the client has asked, and who waits for a response to the same goes on.
+    pub(in super::super) fn leave_cache_to_another(&mut self, head: &ResponseHead, drive: &mut Drive<'_>) {
+        let Some(cached) = self.cached.as_deref_mut() else { return };
+        let Some(keys) = cached.key.take() else { return self.invalidate(head, drive) };
+        if let (Some(first), Some(request)) = (cached.first.take(), &mut self.request) {
+            request.head = first;
+        }
+        if !cached.asked.authorized {
+            drive.cx.cache.decline(&keys.at, drive.cx.now);
+        }
+        (cached.claim, cached.stale, cached.fetch) = (None, None, None);
+        cached.word = "BYPASS";
+    }
+
     /// What ran for the request is given up.
     fn end_run(&mut self, drive: &mut Drive<'_>) {
         match std::mem::replace(&mut self.step, Step::Sent) {
@@ -82,7 +96,8 @@ impl Exchange {
         let (Some(request), Some(cached)) = (&self.request, self.cached.as_deref_mut()) else { return };
         let Some(stale) = cached.stale.take() else { return };
         let times = fresh::Times { requested: cached.requested, received: cache::millis(drive.cx.wall) };
-        let exchange = admit::Exchange { request: &request.head, response: head, times };
+        let authorized = cached.asked.authorized;
+        let exchange = admit::Exchange { request: &request.head, response: head, times, authorized };
         (cached.word, cached.note.forward_status) = ("REVALIDATED", Some(304));
         let secret = drive.cx.cache.secret;
         let kept = match update::freshened(&stale.head, &exchange, &cached.how.settings, secret) {
@@ -131,7 +146,8 @@ impl Exchange {
             return (head, body);
         };
         let times = fresh::Times { requested: cached.requested, received: cache::millis(drive.cx.wall) };
-        let exchange = admit::Exchange { request: &request.head, response: &head, times };
+        let authorized = cached.asked.authorized;
+        let exchange = admit::Exchange { request: &request.head, response: &head, times, authorized };
         let admitted = admit::admit(&exchange, &cached.how.settings, drive.cx.cache.secret);
         let most = drive.config.cache.max_object;
         let is_too_large = matches!(body, BodyLength::Known(length) if length > most);
@@ -188,23 +204,8 @@ impl Exchange {
         let mark: &[u8] = if parts.query.is_empty() { b"" } else { b"?" };
         let mut targets = vec![[parts.path, mark, parts.query].concat()];
         targets.extend(invalidate::others(head, origin.as_bytes(), parts.path));
-        let keys: Vec<Key> = targets.iter().filter_map(|target| self.key_of(target, &parts, drive)).collect();
+        let keys: Vec<Key> = targets.iter().filter_map(|target| self.key_of(target, drive)).collect();
         keys.iter().for_each(|key| drive.cx.cache.forget(key));
-    }
-
-    /// The key of what a GET for this target of the same site would get.
-    fn key_of(&self, raw: &[u8], parts: &Parts<'_>, drive: &Drive<'_>) -> Option<Key> {
-        let request = self.request.as_ref()?;
-        let target = target::parse(Method::Get, raw).ok()?;
-        let facts = request.facts(drive.config);
-        let asked = Facts { method: b"GET", target: &target, path: target.path(), ..facts };
-        let site = request.site?;
-        let location = drive.cx.table.location(site, target.path(), &asked)?;
-        let location = drive.config.sites.get(site)?.locations.get(location)?;
-        let how = location.caching.on()?;
-        let (path, query) = (target.raw_path(raw), target.query(raw).unwrap_or_default());
-        let parts = Parts { path, query, place: named_guard(location, drive.config), ..*parts };
-        Key::primary(&parts, &request.head, &how.settings.key, drive.cx.cache.secret)
     }
 }
 

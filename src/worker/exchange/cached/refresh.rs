@@ -27,6 +27,7 @@ impl Exchange {
             host: request.host.clone(),
             origin: request.origin,
             peer: self.peer.clone(),
+            user: self.user.clone(),
             site: request.site,
             place: request.place,
             handler: handler.clone(),
