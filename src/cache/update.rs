@@ -54,10 +54,14 @@ pub fn selected(stored: &[&Head], not_modified: &ResponseHead) -> Vec<usize> {
 }
 
 /// Whether a 304 to our question is about the response that we have asked for. If it is not, it answers nobody: what it says is
-/// right is not there, and what is there is not known to be right.
+/// right is not there, and what is there is not known to be right. Tags are compared weakly, as `If-None-Match` is: servers that
+/// compress on the way say `W/"x"` of what they send, and `"x"` of what has not changed.
 #[must_use]
 pub fn is_about(stored: &Head, not_modified: &ResponseHead) -> bool {
-    !selected(&[stored], not_modified).is_empty()
+    match (stored.etag(), not_modified.fields.get("etag")) {
+        (Some(asked), Some(named)) => weak_match(asked, named),
+        _ => !selected(&[stored], not_modified).is_empty(),
+    }
 }
 
 /// The response with what a 304 to our question says (RFC 9111 §3.2), as it is kept and sent from now on.

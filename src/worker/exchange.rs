@@ -697,7 +697,8 @@ impl Exchange {
             Advance::Head(mut head, body) => {
                 self.answered = Some(drive.cx.now);
                 self.give_kept(&mut head, Answerer::Other);
-                let Some((head, body)) = self.pass_cache(head, body, drive) else { return true };
+                let Some((mut head, body)) = self.pass_cache(head, body, drive) else { return true };
+                self.bind_session(&mut head.fields, drive);
                 let body = self.add_script(&head, body, drive);
                 drive.reply.head(&head, body, drive.cx);
             }
@@ -707,6 +708,7 @@ impl Exchange {
                     self.open_websocket(&head, drive);
                 } else {
                     self.show_fields(&mut head.fields, drive);
+                    self.bind_session(&mut head.fields, drive);
                     self.open_tunnel(&head, drive);
                 }
             }

@@ -205,6 +205,7 @@ fn rfc_9111_4_3_4_a_304_is_about_the_responses_that_it_names() {
     }
     assert!(update::is_about(all[0], &response_of("304 | ETag: \"a\"")));
     assert!(!update::is_about(all[0], &response_of("304 | ETag: \"z\"")));
+    assert!(update::is_about(all[0], &response_of("304 | ETag: W/\"a\"")));
     // One alone needs no name, but not the wrong one.
     assert_eq!(selected(&all[..1], &response_of("304")), [0]);
     assert_eq!(selected(&all[4..], &response_of("304")), [0]);

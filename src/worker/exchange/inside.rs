@@ -144,6 +144,7 @@ impl Exchange {
         let Some(elsewhere) = elsewhere.filter(|_| !self.asks_tunnel()) else { return Some(head) };
         self.answered = Some(drive.cx.now);
         self.show_fields(&mut head.fields, drive);
+        self.bind_session(&mut head.fields, drive);
         match std::mem::replace(&mut self.step, Step::Sent) {
             Step::App(mut run) => run.cancel(drive.cx),
             Step::Shared(run) => run.cancel(drive.cx),

@@ -180,6 +180,10 @@ impl Exchange {
         self.lead_back(fields, proxy, drive);
         fields.remove("x-accel-buffering");
         proxy.response.apply(fields);
+    }
+
+    /// Has the client come back to the server of the upstream that has answered, where it is to: that is for this client alone.
+    pub(super) fn bind_session(&self, fields: &mut Fields, drive: &mut Drive<'_>) {
         if let (Step::Proxy(run), Some(request)) = (&self.step, &self.request) {
             run.bind_session(request.origin.scheme == Scheme::Https, fields, drive.cx);
         }

@@ -4,6 +4,7 @@ mod apps;
 mod faults;
 mod kept;
 mod one_fetch;
+mod one_for_all;
 mod purging;
 mod stale;
 mod told_apart;

@@ -8,7 +8,7 @@ use crate::cache::serve::{self, Plan};
 use crate::cache::status::Note;
 use crate::cache::stored::{Head, Life};
 use crate::cache::vary::Marker;
-use crate::cache::{self, Millis, fresh, invalidate, reuse, update};
+use crate::cache::{self, Millis, fetch, fresh, invalidate, reuse, update};
 use crate::http::{BodyLength, RequestHead, ResponseHead};
 use crate::worker::cache::{Keep, Kept, Tap, Window};
 use crate::worker::context::Context;
@@ -38,7 +38,7 @@ impl Exchange {
             if update::is_about(&stale.head, &head) {
                 self.take_not_modified(&head, drive);
             } else {
-                self.refuse_not_modified(drive);
+                self.ask_again(drive);
             }
             return None;
         }
@@ -68,12 +68,13 @@ impl Exchange {
     /// asked what the client has asked, and who waits for a response to the same goes on.
     pub(in super::super) fn leave_cache_to_another(&mut self, head: &ResponseHead, drive: &mut Drive<'_>) {
         let Some(cached) = self.cached.as_deref_mut() else { return };
-        let Some(keys) = cached.key.take() else { return self.invalidate(head, drive) };
+        if cached.key.is_none() {
+            return self.invalidate(head, drive);
+        }
+        cached.decline(drive);
+        cached.key = None;
         if let (Some(first), Some(request)) = (cached.first.take(), &mut self.request) {
             request.head = first;
-        }
-        if !cached.asked.authorized {
-            drive.cx.cache.decline(&keys.at, drive.cx.now);
         }
         (cached.claim, cached.stale, cached.fetch) = (None, None, None);
         cached.word = "BYPASS";
@@ -102,10 +103,16 @@ impl Exchange {
         let secret = drive.cx.cache.secret;
         let kept = match update::freshened(&stale.head, &exchange, &cached.how.settings, secret) {
             Ok(admitted) => {
-                cached.note.stored = true;
+                // It may depend on more than before.
+                let place = cached.where_to(&admitted, &request.head, drive.cx).map(|(key, _)| key);
                 let kept = Rc::new(Kept::new(admitted.head, stale.body.clone()));
                 if let (Some(keys), Some(fetch)) = (&cached.key, &cached.fetch) {
-                    drive.cx.cache.renew(&keys.at, fetch, &kept, drive.cx.now);
+                    cached.note.stored = place.as_ref() == Some(&keys.at);
+                    if cached.note.stored {
+                        drive.cx.cache.renew(&keys.at, fetch, &kept, drive.cx.now);
+                    } else {
+                        drive.cx.cache.forget(&keys.primary);
+                    }
                 }
                 kept
             }
@@ -121,18 +128,18 @@ impl Exchange {
         self.give(&kept, drive);
     }
 
-    /// What it says is right is not what it was asked about: nobody knows any more what is.
-    fn refuse_not_modified(&mut self, drive: &mut Drive<'_>) {
-        self.answered = Some(drive.cx.now);
+    /// What it says is right is not what it was asked about: nobody knows any more what is, and it is asked for all of it.
+    fn ask_again(&mut self, drive: &mut Drive<'_>) {
         self.end_run(drive);
-        if let Some(cached) = self.cached.as_deref_mut() {
-            cached.note.forward_status = Some(304);
-            (cached.stale, cached.claim) = (None, None);
-            if let Some(keys) = &cached.key {
-                drive.cx.cache.forget(&keys.primary);
+        (self.unreached, self.returned, self.died) = (0, false, None);
+        if let (Some(request), Some(cached)) = (&mut self.request, self.cached.as_deref_mut()) {
+            cached.stale = None;
+            if let Some(first) = &cached.first {
+                request.head = fetch::request(first, None);
             }
+            cached.requested = cache::millis(drive.cx.wall);
         }
-        self.answer_page(502, drive);
+        self.start_or_fall_back(BodyLength::None, drive);
     }
 
     /// Has a copy of the response be taken on its way, if it may be kept.
@@ -172,9 +179,8 @@ impl Exchange {
             }
             (Err(why), claim) => {
                 cached.note.detail = Some(why.word());
-                if let Some(keys) = cached.key.as_ref().filter(|_| !why.is_of_request()) {
-                    // Those who wait go on at once, each for itself.
-                    drive.cx.cache.decline(&keys.at, drive.cx.now);
+                if !why.is_of_request() {
+                    cached.decline(drive);
                 }
                 drop(claim);
                 None
@@ -210,6 +216,14 @@ impl Exchange {
 }
 
 impl Cached {
+    /// What was fetched is kept for nobody: those who wait go on at once, each for itself. What came to one who is known, or to the
+    /// question of a client as it was, tells nothing of what others would get.
+    fn decline(&self, drive: &mut Drive<'_>) {
+        if let Some(keys) = self.key.as_ref().filter(|_| self.first.is_some() && !self.asked.authorized) {
+            drive.cx.cache.decline(&keys.at, drive.cx.now);
+        }
+    }
+
     /// Under which key a response is kept, and what stands under that of the URL then, if it is another one.
     fn where_to(
         &self,
