@@ -42,6 +42,8 @@ pub struct Parts<'a> {
     pub query: &'a [u8],
     /// Path and query that a rewrite has given it in their place. An app may go by these or by those.
     pub rewritten: Option<(&'a [u8], &'a [u8])>,
+    /// What its fields say of proxies is believed, and goes to the app or upstream.
+    pub trusted: bool,
 }
 
 impl Key {
@@ -59,6 +61,9 @@ impl Key {
         for (sign, condition) in [(b"+", parts.when), (b"-", parts.unless)] {
             let named = Some(condition.as_bytes()).filter(|name| !name.is_empty());
             write_part(b"p", sign, named.into_iter(), &mut text);
+        }
+        if parts.trusted {
+            write_said_by_proxies(parts, head, &mut text);
         }
         for name in &keyed.headers {
             write_part(b"h", name.as_bytes(), head.all(name), &mut text);
@@ -116,17 +121,59 @@ pub fn url(parts: &Parts<'_>, keyed: &Keyed) -> Vec<u8> {
 fn write_url(parts: &Parts<'_>, keyed: &Keyed, out: &mut Vec<u8>) {
     out.extend_from_slice(parts.scheme.as_str().as_bytes());
     out.extend_from_slice(b"://");
+    write_authority(parts, out);
+    write_target(parts.path, parts.query, keyed, out);
+}
+
+fn write_authority(parts: &Parts<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(parts.host);
     if let Some(port) = parts.port.filter(|port| *port != parts.scheme.default_port()) {
         out.push(b':');
         out.extend_from_slice(port.to_string().as_bytes());
     }
-    write_target(parts.path, parts.query, keyed, out);
 }
 
 fn write_target(path: &[u8], query: &[u8], keyed: &Keyed, out: &mut Vec<u8>) {
     query::write_plain(path, out);
     query::write(query, keyed, out);
+}
+
+/// What proxies have said of the URL, of which apps make others: `X-Forwarded-Host` and the like, where that is not what is in the
+/// key anyway. The address of the client is not part of it: no response for all depends on that.
+fn write_said_by_proxies(parts: &Parts<'_>, head: &RequestHead, out: &mut Vec<u8>) {
+    const OF_URL: &[u8] = b"x-forwarded-";
+    let mut authority = Vec::new();
+    write_authority(parts, &mut authority);
+    let port = parts.port.unwrap_or(parts.scheme.default_port()).to_string();
+    let is_new = |what: &[u8], value: &[u8]| {
+        let known: &[u8] = match what {
+            b"for" | b"by" => return false,
+            b"host" => &authority,
+            b"proto" => parts.scheme.as_str().as_bytes(),
+            b"port" => port.as_bytes(),
+            _ => return true,
+        };
+        !value.eq_ignore_ascii_case(known)
+    };
+    for (name, value) in head.fields() {
+        let name = name.to_ascii_lowercase();
+        let (kind, pairs) = match name.strip_prefix(OF_URL) {
+            Some(what) => (b"x", vec![(what, value)]),
+            None if name == b"forwarded" => (b"f", pairs(value)),
+            None => continue,
+        };
+        for (what, value) in pairs {
+            let what = what.to_ascii_lowercase();
+            write_part(kind, &what, Some(value).filter(|value| is_new(&what, value)).into_iter(), out);
+        }
+    }
+}
+
+/// The parameters of `Forwarded` (RFC 7239 §4), whosever they are.
+fn pairs(value: &[u8]) -> Vec<(&[u8], &[u8])> {
+    let pairs = value.split(|byte| matches!(byte, b',' | b';')).map(<[u8]>::trim_ascii);
+    let split = |pair: &'_ [u8]| pair.iter().position(|byte| *byte == b'=');
+    pairs.filter_map(|pair| Some((pair.get(..split(pair)?)?, pair.get(split(pair)? + 1..)?))).collect()
 }
 
 /// Writes a line for each value: one that is not there is another thing than an empty one. No value has line ends, nor has a

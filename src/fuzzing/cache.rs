@@ -92,6 +92,7 @@ fn name(head: &RequestHead, text: &[u8]) {
         path: b"/",
         query: &graphic,
         rewritten: None,
+        trusted: false,
     };
     let key = |parts: &Parts<'_>| Key::primary(parts, head, &keyed, SECRET);
     let (one, other) = (key(&parts), key(&Parts { host: b"b", ..parts }));

@@ -144,6 +144,7 @@ impl Typed {
             path,
             query: query.get(1..).unwrap_or_default(),
             rewritten: None,
+            trusted: false,
         };
         key::url(&parts, keyed)
     }

@@ -104,6 +104,7 @@ fn key_of(request: &RequestHead) -> Key {
         path: b"/a",
         query: b"",
         rewritten: None,
+        trusted: false,
     };
     Key::primary(&parts, request, &Settings::default().key, SECRET).expect("a key")
 }

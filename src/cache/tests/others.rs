@@ -80,6 +80,7 @@ fn rfc_9111_2_two_requests_have_one_key_only_if_one_response_is_for_both() {
         path: b"/a",
         query: b"x=1&y=2",
         rewritten: None,
+        trusted: false,
     };
     let keyed = Keyed {
         headers: vec!["X-Tier".to_owned()],
@@ -133,6 +134,46 @@ fn rfc_9111_2_two_requests_have_one_key_only_if_one_response_is_for_both() {
     let long = vec![b'a'; 20_000];
     assert_eq!(Key::primary(&Parts { path: &long, ..parts }, &request_of(""), &keyed, SECRET), None);
     assert!(Key::primary(&parts, &request_of(""), &keyed, Secret([1, 3])).unwrap().hash() != same.hash());
+}
+
+#[test]
+fn what_trusted_proxies_say_of_the_url_is_in_the_key() {
+    let key = |request: &str, trusted| {
+        let parts = Parts {
+            site: "shop",
+            when: "",
+            unless: "",
+            scheme: Scheme::Https,
+            host: b"shop.example",
+            port: None,
+            path: b"/a",
+            query: b"",
+            rewritten: None,
+            trusted,
+        };
+        Key::primary(&parts, &request_of(request), &Keyed::default(), SECRET).expect("a key")
+    };
+    let plain = key("", false);
+    for (request, trusted) in [
+        ("GET | X-Forwarded-Host: a | Forwarded: host=a", false),
+        ("", true),
+        ("GET | X-Forwarded-For: a | Forwarded: for=a;by=b", true),
+        ("GET | X-Forwarded-Host: Shop.example | X-Forwarded-Port: 443 | X-Forwarded-Proto: https", true),
+    ] {
+        assert_eq!(key(request, trusted), plain, "{request}");
+    }
+    let others = [
+        "X-Forwarded-Host: a",
+        "X-Forwarded-Host: b",
+        "Forwarded: host=a",
+        "Forwarded: for=x; Host=b, for=y",
+        "x-forwarded-prefix: a",
+        "X-Forwarded-Port: 8443",
+    ];
+    let keys: Vec<Key> = others.iter().map(|said| key(&format!("GET | {said}"), true)).collect();
+    for (place, key) in keys.iter().enumerate() {
+        assert!(*key != plain && keys.iter().filter(|other| *other == key).count() == 1, "{}", others[place]);
+    }
 }
 
 #[test]

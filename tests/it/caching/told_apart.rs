@@ -225,3 +225,28 @@ fn what_is_fetched_anew_behind_a_stale_answer_is_fetched_for_who_has_asked() {
         upstream.received().iter().map(|received| received.all("x-user").concat()).collect();
     assert_eq!(users, ["alice", "bob"]);
 }
+
+#[test]
+fn what_proxies_say_of_the_url_counts_where_it_is_believed() {
+    for (trusted, texts) in [(r#"["127.0.0.0/8"]"#, ["1", "2", "3", "1"]), (r#"["192.0.2.1"]"#, ["1"; 4])] {
+        let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=60\n\n{n}")]);
+        let setup = Setup::new(&format!(
+            r#"
+    workers: (processes: 2),
+    sites: [(listen: ["{{address}}"], cache_responses: true, trusted_proxies: {trusted}, locations: [
+        (path: "/", to: Proxy("behind")),
+    ])],
+    upstreams: {{"behind": (servers: ["{}"])}},"#,
+            upstream.address
+        ));
+        let server = setup.start();
+        let with = |name, value| ask(&server, "GET", "/a", &[(name, value)]).text();
+        let came = [
+            get(&server, "/a").text(),
+            with("X-Forwarded-Host", "evil.example"),
+            with("X-Forwarded-Prefix", "/b"),
+            with("X-Forwarded-For", "192.0.2.7"),
+        ];
+        assert_eq!(came, texts, "{trusted}");
+    }
+}

@@ -47,6 +47,7 @@ impl Request {
             path,
             query,
             rewritten: None,
+            trusted: self.origin.trusted,
         };
         if !self.head.is_rewritten() {
             return Some(parts);
