@@ -124,6 +124,9 @@ fn of_any(key: &str) -> String {
     }
     // Policies of a location are as those of its site, one group of fields as several.
     let any = any.replace(".locations[].cors.", ".cors.").replace(".locations[].headers.", ".headers.");
+    let any = any.replace(".locations[].access.", ".access.");
+    // An upstream that is asked who may enter is named as any.
+    let any = any.replace(".auth.request.toProxy", ".toProxy");
     let any = any.replace(".headers.", ".headers[].");
     let programs = [".workers", ".daemons{}", ".cron[]"];
     let limit = any.split_once(".limits.").filter(|(program, _)| programs.contains(program));
