@@ -13,8 +13,8 @@ use steps::Steps;
 
 /// Explain which site, location and file or app answers a URL, and why
 ///
-/// Nothing is asked and nobody is told: the configuration is read, and for a location with files its directory. A running
-/// server is not needed. Exit code 0: something answers; 1: nothing does, or it is refused; 2: wrong usage, or the configuration
+/// Nothing is asked and nobody is told: the configuration is read, lists of networks, and for a location with files its directory.
+/// A running server is not needed, and whether a site of it is closed for maintenance is not looked at. Exit code 0: something answers; 1: nothing does, or it is refused; 2: wrong usage, or the configuration
 /// has mistakes.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

@@ -1,6 +1,7 @@
 //! `hatchery status`.
 
 mod cache;
+mod limits;
 mod upstreams;
 
 use super::locate::{self, Found, Master};
@@ -77,6 +78,7 @@ fn only(status: &mut Status, name: &str) -> Result<(), Failure> {
     status.upstreams.retain(|upstream| upstream.name == name);
     status.certificates.clear();
     status.cache = None;
+    status.limits.limits.clear();
     Ok(())
 }
 
@@ -269,6 +271,7 @@ fn units(status: &Status, look: Look) -> String {
     page.section("upstreams", !status.upstreams.is_empty());
     upstreams::show(&status.upstreams, &mut page);
     cache::show(status.cache.as_ref(), &mut page);
+    limits::show(&status.limits, &mut page);
     page.section("certificates", !status.certificates.is_empty());
     for certificate in &status.certificates {
         page.line_of(

@@ -66,6 +66,28 @@ pub(crate) fn read(
     credentials: &mut Credentials,
     doubts: &mut Vec<Problem>,
 ) -> Vec<Problem> {
+    let mut faults = read_lists(config, before, credentials, doubts);
+    let origin = config.origin.as_str();
+    for (key, path) in user_files(config) {
+        match users(&Named { origin, key: &key, path }, doubts) {
+            Ok(users) => credentials.users.push(users),
+            Err(fault) => {
+                let kept = before.and_then(|known| known.users.iter().find(|kept| kept.path == path));
+                credentials.users.extend(kept.cloned());
+                faults.push(fault);
+            }
+        }
+    }
+    faults
+}
+
+/// The same, of the lists alone.
+pub(crate) fn read_lists(
+    config: &Config,
+    before: Option<&Credentials>,
+    credentials: &mut Credentials,
+    doubts: &mut Vec<Problem>,
+) -> Vec<Problem> {
     let (origin, mut faults) = (config.origin.as_str(), Vec::new());
     for (key, path) in list_files(config) {
         if credentials.lists.iter().any(|known| known.path == path) {
@@ -76,16 +98,6 @@ pub(crate) fn read(
             Err(fault) => {
                 let kept = before.and_then(|known| known.lists.iter().find(|kept| kept.path == path));
                 credentials.lists.extend(kept.cloned());
-                faults.push(fault);
-            }
-        }
-    }
-    for (key, path) in user_files(config) {
-        match users(&Named { origin, key: &key, path }, doubts) {
-            Ok(users) => credentials.users.push(users),
-            Err(fault) => {
-                let kept = before.and_then(|known| known.users.iter().find(|kept| kept.path == path));
-                credentials.users.extend(kept.cloned());
                 faults.push(fault);
             }
         }

@@ -3,6 +3,7 @@
 
 mod wire;
 
+use super::{Config, ListFrom};
 pub(crate) use crate::control::helper::Challenge;
 use crate::policy::access::Block;
 use crate::secret::Secret;
@@ -29,6 +30,20 @@ pub(crate) struct Credentials {
     pub(crate) lists: Vec<Listed>,
     /// Files with users and the hashes of their passwords.
     pub(crate) users: Vec<UserFile>,
+}
+
+impl Credentials {
+    /// The networks of the list at this index.
+    pub(crate) fn blocks<'a>(&'a self, config: &'a Config, list: usize) -> &'a [Block] {
+        match config.lists.get(list).map(|list| &list.from) {
+            Some(ListFrom::Here(blocks)) => blocks,
+            Some(ListFrom::File(path)) => {
+                let file = self.lists.iter().find(|file| file.path == *path);
+                file.map_or(&[], |file| &file.blocks)
+            }
+            None => &[],
+        }
+    }
 }
 
 /// The networks in a file.

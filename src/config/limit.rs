@@ -46,6 +46,7 @@ impl Section for Limit {
         keys.key("burst", &mut self.burst);
         keys.key("concurrency", &mut self.concurrency);
         keys.key("when", &mut self.when);
+        keys.key("unless", &mut self.unless);
         keys.key("by", &mut self.by);
         keys.key("status", &mut By(&mut self.status, status));
         keys.key("dry_run", &mut self.dry_run);

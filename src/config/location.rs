@@ -108,10 +108,8 @@ impl Section for Location {
             given.complain(report, Complaint::new("`probe` goes with `to: App(…)` only", "remove it"));
         }
         self.check_caching(given, report);
-        if rewrite::is_always(&self.policies) && given.has("to") {
-            let what = "`to` never answers: `rewrite` leads every request to another path";
-            let hint = "remove it, or say when to rewrite: rewrite: (to: \"…\", when: \"…\")";
-            report.add(&given.place_of("to"), Complaint::new(what, hint));
+        if rewrite::is_always(&self.policies) {
+            check_led_away(given, report);
         }
         let matchers: Vec<&str> = MATCHERS.into_iter().filter(|key| given.has(key)).collect();
         if matchers.is_empty() {
@@ -151,6 +149,35 @@ impl Location {
             let hint = "remove it; how long browsers keep a file says Files(cache: \"1h\")";
             report.add(&given.place_of("cache_responses"), Complaint::new(what, hint));
         }
+    }
+}
+
+/// Policies that are asked for at the place that answers, which this one is not.
+const OF_WHO_ANSWERS: [&str; 11] = [
+    "access",
+    "auth",
+    "satisfy",
+    "limit",
+    "bandwidth",
+    "max_body",
+    "cors",
+    "headers",
+    "compress",
+    "cache_responses",
+    "probe",
+];
+
+/// What is said in vain where `rewrite` leads every request away: nobody must take a place for protected that is not.
+fn check_led_away(given: &Given<'_>, report: &mut Report<'_>) {
+    if given.has("to") {
+        let what = "`to` never answers: `rewrite` leads every request to another path";
+        let hint = "remove it, or say when to rewrite: rewrite: (to: \"…\", when: \"…\")";
+        report.add(&given.place_of("to"), Complaint::new(what, hint));
+    }
+    for key in OF_WHO_ANSWERS.into_iter().filter(|key| given.has(key)) {
+        let what = format!("`{key}` is never asked for: `rewrite` leads every request to another path");
+        let hint = "write it at the location of that path, whose policies hold, or at the site";
+        report.add(&given.place_of(key), Complaint::new(what, hint));
     }
 }
 

@@ -155,6 +155,11 @@ impl Section for Draft {
             let hint = "for example listen: [\":8000\"]";
             given.complain(report, Complaint::new("the site listens nowhere", hint));
         }
+        if let (Some(tls), Some(headers)) = (&mut self.tls, &self.site.policies.headers)
+            && headers.is_secure()
+        {
+            tls.secure();
+        }
         if let Some(tls) = self.tls.as_ref().filter(|_| !given.has("names") || given.is_good("names")) {
             tls.check_names(&self.names, report);
         }
@@ -320,6 +325,12 @@ impl Draft {
                 && Rc::ptr_eq(one, other)
             {
                 *own = None;
+            }
+            if rewrite::is_always(&location.policies) {
+                // Its site's, which nobody asks for there, and which may not be written there.
+                let Policies { internal, rewrite, .. } = std::mem::take(&mut location.policies);
+                location.policies = Policies { internal, rewrite, ..Policies::default() };
+                location.caching = Caching::default();
             }
         }
         Self { place, names, listen, tls, site }

@@ -122,12 +122,22 @@ pub(crate) struct Draft {
     pub(crate) place: Place,
     pub(crate) listen: Vec<At<Listen>>,
     tls: Tls,
+    /// Nothing was said of `hsts`.
+    is_hsts_open: bool,
 }
 
 impl Draft {
     pub(crate) fn of(tls: &Tls) -> Self {
         let listen = tls.listen.iter().cloned().map(At::nowhere).collect();
-        Self { place: Place::default(), listen, tls: tls.clone() }
+        Self { listen, tls: tls.clone(), ..Self::default() }
+    }
+
+    /// The site wants what is good for its security: if nothing else was said, that browsers keep to HTTPS, unless they would
+    /// remember it of a certificate that is for trying something out.
+    pub(crate) fn secure(&mut self) {
+        if self.is_hsts_open && self.tls.certificates != Certificates::SelfSigned {
+            self.tls.hsts = Some(HALF_A_YEAR);
+        }
     }
 
     pub(crate) fn tls(self) -> Tls {
@@ -146,7 +156,8 @@ impl Draft {
         if !is_given("redirect_http") {
             of.redirect_http = of.certificates != Certificates::SelfSigned;
         }
-        if !is_given("hsts") {
+        self.is_hsts_open = !is_given("hsts");
+        if self.is_hsts_open {
             of.hsts = Some(HALF_A_YEAR).filter(|_| of.redirect_http);
         }
     }

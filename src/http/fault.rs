@@ -158,6 +158,12 @@ pub struct Refusal {
 impl Refusal {
     /// A body over `max_body`, announced or not.
     pub const BODY_TOO_LARGE: Self = Self { status: 413, why: "request body too large; raise max_body" };
+
+    /// A path with dot segments, `;`, a backslash or an encoded slash, which not every server finds where we did.
+    pub(crate) const MISREAD: Self = Self {
+        status: 400,
+        why: "the path could be read as one of another location; see the manual on proxies",
+    };
 }
 
 /// Where a fault lies.

@@ -69,15 +69,31 @@ pub(crate) fn behind_prefix(target: &Target, raw: &[u8], rest: &[u8]) -> Vec<u8>
 }
 
 /// Path and query as the client wrote them, without scheme and authority.
-pub(crate) fn origin_form<'a>(target: &Target, raw: &'a [u8]) -> &'a [u8] {
+pub(crate) fn origin_form<'a>(target: &Target, raw: &'a [u8]) -> Cow<'a, [u8]> {
     if target.form() != Form::Absolute {
-        return raw;
+        return Cow::Borrowed(raw);
     }
     let path = target.raw_path(raw);
-    let length = path.len() + target.query(raw).map_or(0, |query| query.len() + 1);
-    match raw.get(raw.len().saturating_sub(length)..) {
-        Some(origin) if origin.starts_with(path) => origin,
-        _ => path,
+    let Some(query) = target.query(raw) else { return Cow::Borrowed(path) };
+    match raw.get(raw.len().saturating_sub(path.len() + 1 + query.len())..) {
+        Some(origin) if origin.starts_with(path) => Cow::Borrowed(origin),
+        // `http://shop.example?x=1` has no path.
+        _ => Cow::Owned([path, b"?", query].concat()),
+    }
+}
+
+/// The path by which the location was chosen, encoded anew, and the query as the client wrote it: for who judges the request by
+/// its path, to whom `/public/%2e%2e/admin` must not look like something public.
+pub(crate) fn as_understood(target: &Target, raw: &[u8]) -> Vec<u8> {
+    if target.form() == Form::Asterisk {
+        return raw.to_vec();
+    }
+    let mut path = Vec::with_capacity(raw.len());
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,=:@".contains(&byte);
+    percent::encode(target.path(), may_stand, &mut path);
+    match target.query(raw) {
+        Some(query) => [&*path, b"?", query].concat(),
+        None => path,
     }
 }
 
@@ -140,9 +156,30 @@ mod tests {
             ("http://shop.example/a?x=1", "/a?x=1"),
             ("http://shop.example/a", "/a"),
             ("http://shop.example", "/"),
+            ("http://shop.example?x=1", "/?x=1"),
+            ("http://shop.example?", "/?"),
+            ("http://a?/", "/?/"),
         ] {
             let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
-            assert_eq!(origin_form(&target, raw.as_bytes()), origin.as_bytes(), "{raw}");
+            assert_eq!(*origin_form(&target, raw.as_bytes()), *origin.as_bytes(), "{raw}");
         }
+    }
+
+    #[test]
+    fn who_judges_a_path_is_told_that_which_is_served() {
+        for (raw, told) in [
+            ("/a%20b/%41?x=%41", "/a%20b/A?x=%41"),
+            ("/public/../admin/x?", "/admin/x?"),
+            ("/public/%2e%2e/admin", "/admin"),
+            ("//admin//x", "/admin/x"),
+            ("/public%2f..%2fadmin", "/admin"),
+            ("/a%3Fb%23c%25/u@b;c", "/a%3Fb%23c%25/u@b%3Bc"),
+            ("http://shop.example?x", "/?x"),
+        ] {
+            let target = target::parse(Method::Get, raw.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(as_understood(&target, raw.as_bytes())).unwrap(), told, "{raw}");
+        }
+        let target = target::parse(Method::Options, b"*").unwrap();
+        assert_eq!(as_understood(&target, b"*"), b"*");
     }
 }

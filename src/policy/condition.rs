@@ -3,7 +3,7 @@
 
 use crate::http::message::is_one_of;
 use crate::http::target::Target;
-use crate::http::{Method, Network, RequestHead, Scheme, percent};
+use crate::http::{Method, Network, RequestHead, Scheme, percent, readings};
 use regex_lite::Regex;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -92,6 +92,17 @@ impl<'a> Facts<'a> {
         let method = if head.method() == Method::Connect { b"GET" } else { head.method_bytes() };
         let (client, scheme) = (None, Scheme::Http);
         Self { head, method, target, path: target.path(), host: &[], client, scheme, conditions: &[] }
+    }
+
+    /// Whether an upstream, which gets the path as it was written, could read one in it that does not lead here, or for which
+    /// other conditions hold: policies may ask for the path, too.
+    pub(crate) fn may_be_misread(&self, leads_here: impl Fn(&Facts<'_>) -> bool) -> bool {
+        let on_path: Vec<When> =
+            (0..self.conditions.len()).map(When).filter(|when| when.sees_path(self.conditions)).collect();
+        !readings::agree(self.target, self.target.raw_path(self.head.target()), |path| {
+            let read = Facts { path, ..*self };
+            leads_here(&read) && on_path.iter().all(|when| when.holds(&read) == when.holds(self))
+        })
     }
 }
 

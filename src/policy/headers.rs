@@ -68,7 +68,7 @@ pub(crate) struct Filled {
 }
 
 /// Fields that browsers take for a wish to be careful; each yields to what the app says. Strict-Transport-Security is not among
-/// them: it is said over TLS alone, of the whole site, and binds it for long (`tls.hsts`).
+/// them: it is said over TLS alone, of the whole site, by `tls.hsts`, which is on where the site is `Secure`.
 const SECURE: [(&str, &str); 3] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "strict-origin-when-cross-origin"),
@@ -188,6 +188,11 @@ impl Headers {
 
     fn groups(&self) -> impl Iterator<Item = &Group> {
         self.inherited.iter().chain(&self.own)
+    }
+
+    /// Whether [`secure`] is among it.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.groups().any(|group| group.secure)
     }
 
     /// Whether it does nothing.

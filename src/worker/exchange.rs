@@ -52,11 +52,12 @@ use crate::gateway::accel::Answerer;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
 use crate::http::target::{self, Host, Target};
-use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, readings, written};
-use crate::policy::condition::{Facts, When};
+use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, written};
+use crate::policy::condition::Facts;
 use crate::timer::{Time, Wall};
 use files::{Reading, SoFar};
 pub(super) use own::Given;
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -77,12 +78,6 @@ pub(super) struct Peer {
 
 /// What the server as a whole answers (RFC 9110 §10.2.1).
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS";
-
-/// The path has dot segments, `;`, a backslash or an encoded slash, and not every server finds it where we did.
-const MISREAD: Refusal = Refusal {
-    status: 400,
-    why: "the path could be read as one of another location; see the manual on proxies",
-};
 
 /// A CONNECT for WebSocket, to which a 200 would say that there is a tunnel.
 const NO_TUNNEL: Refusal = Refusal { status: 501, why: "nothing takes a WebSocket there" };
@@ -318,7 +313,7 @@ impl Exchange {
             return Served::Nothing("no upstream");
         };
         if self.may_be_misread(drive.config, drive.cx) {
-            self.refuse(MISREAD, drive);
+            self.refuse(Refusal::MISREAD, drive);
             return Served::Begun;
         }
         drive.reply.proceed();
@@ -349,22 +344,13 @@ impl Exchange {
         self.answer(&head, body, drive);
     }
 
-    /// Whether an upstream, which gets the path as it was written, could read one of another location in it.
+    /// Whether an upstream could read the path of another location in what was written.
     fn may_be_misread(&self, config: &Config, cx: &Context) -> bool {
         let Some(request) = &self.request else { return false };
         let Some((site, location)) = request.place else { return false };
-        let raw = request.target.raw_path(request.head.target());
-        let facts = request.facts(config);
-        // Conditions of policies may ask for the path, too.
-        let on_path: Vec<When> = (0..config.conditions.len())
-            .map(When)
-            .filter(|when| when.sees_path(&config.conditions))
-            .collect();
-        !readings::agree(&request.target, raw, |path| {
-            let read = Facts { path, ..facts };
-            cx.table.location(site, path, &read) == Some(location)
-                && on_path.iter().all(|when| when.holds(&read) == when.holds(&facts))
-        })
+        request
+            .facts(config)
+            .may_be_misread(|read| cx.table.location(site, read.path, read) == Some(location))
     }
 
     /// Whether it asks for a tunnel, as only HTTP/2 can in this way (RFC 8441).
@@ -401,6 +387,7 @@ impl Exchange {
     fn describe<'a>(
         &'a self,
         request: &'a Request,
+        written: &'a [u8],
         mount: &'a str,
         id: &'a str,
         config: &'a Config,
@@ -420,7 +407,7 @@ impl Exchange {
         gateway::Request {
             head: &request.head,
             path: request.target.path_info(),
-            raw: request.written_origin(),
+            raw: written,
             query: request.target.query(raw).unwrap_or_default(),
             mount,
             peer: self.peer.address,
@@ -884,14 +871,14 @@ impl Request {
     }
 
     /// Path and query as the client wrote them, whatever a rewrite has made of them.
-    fn written_origin(&self) -> &[u8] {
+    fn written_origin(&self) -> Cow<'_, [u8]> {
         if !self.head.is_rewritten() {
             return written::origin_form(&self.target, self.head.target());
         }
         let first = self.head.written();
         match target::parse(self.head.method(), first) {
             Ok(target) => written::origin_form(&target, first),
-            Err(_) => first,
+            Err(_) => Cow::Borrowed(first),
         }
     }
 

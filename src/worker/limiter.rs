@@ -59,7 +59,7 @@ impl Limiter {
     /// A request comes to a place with these limits. One that is refused has taken nothing of any.
     pub(super) fn judge(&mut self, limits: &[Limit], facts: &Facts<'_>, now: Time) -> Judged {
         let mut judged = Judged::default();
-        let concerns = |limit: &&Limit| limit.when.is_none_or(|when| when.holds(facts));
+        let concerns = |limit: &&Limit| limit.concerns(facts);
         if let [only] = limits {
             if concerns(&only) {
                 self.apply(only, facts, now, &mut judged);
@@ -186,6 +186,7 @@ const REFUSED: &str = "connections that are refused";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::condition::{Condition, When};
     use crate::policy::limit::table::{self, MasterTable};
     use crate::policy::limit::{By, Rate};
     use std::sync::atomic::AtomicU64;
@@ -287,6 +288,25 @@ mod tests {
         assert_eq!(spared[2].spared, ["tried"]);
         assert_eq!(all[0].take(NOW, true), [Exceeded { label: "tried".to_owned(), refused: 0, spared: 2 }]);
         assert_eq!((all[0].take(NOW, true), all[0].deadline()), (vec![], None));
+    }
+
+    #[test]
+    fn a_limit_counts_those_for_whom_its_conditions_hold() {
+        let conditions = [
+            ("gets".to_owned(), Condition { method: vec!["GET".to_owned()], ..Condition::default() }),
+            ("puts".to_owned(), Condition { method: vec!["PUT".to_owned()], ..Condition::default() }),
+        ];
+        let client = Facts { conditions: &conditions, ..facts(Some(IpAddr::from([192, 0, 2, 1]))) };
+        for (when, unless, counts) in
+            [(Some(0), None, true), (Some(1), None, false), (None, Some(0), false), (Some(0), Some(1), true)]
+        {
+            let mut all = limiters(1);
+            let (when, unless) = (when.map(When), unless.map(When));
+            let limits = [named(Limit { when, unless, ..rate(1, By::Client) }, "one")];
+            let judged: Vec<bool> =
+                (0..2).map(|_| all[0].judge(&limits, &client, NOW).excess.is_some()).collect();
+            assert_eq!(judged, [false, counts], "{when:?} {unless:?}");
+        }
     }
 
     #[test]

@@ -21,9 +21,13 @@ use crate::slab::Key;
 use crate::timer::{Time, earliest};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Steps of one in a turn.
 const STEPS: usize = 16;
+
+/// After the head nobody waits any more. So much of the body is let come, in that time: then the connection can be used again.
+const REST: (u64, Duration) = (64 * 1024, Duration::from_secs(1));
 
 /// The number of its exchange, which is the only one.
 const NUMBER: u32 = 1;
@@ -36,45 +40,27 @@ pub(super) struct Ask {
     pub(super) given: Given,
     /// Given up by then.
     pub(super) until: Time,
-    /// So many bytes of the body of the answer are kept for who waits.
-    pub(super) keep: usize,
 }
 
-/// What came of it.
+/// Where the response to a request of our own goes: nobody wants more of it than the head.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) head: ResponseHead,
-    /// Its beginning, as far as it was to be kept.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the cache is about to keep it"))]
-    pub(super) body: Vec<u8>,
-    /// The response is complete.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the cache is about to ask"))]
-    pub(super) whole: bool,
-}
-
-/// Where the response to a request of our own goes.
-#[derive(Debug, Default)]
 pub(super) struct Sink {
     head: Option<ResponseHead>,
-    body: Vec<u8>,
-    keep: usize,
-    finished: bool,
+    /// So much of the body may come.
+    left: u64,
 }
 
 impl Sink {
+    fn new() -> Self {
+        Self { head: None, left: u64::MAX }
+    }
+
     pub(super) fn begin(&mut self, head: ResponseHead) {
         self.head = Some(head);
     }
 
-    /// Parts of files are not read for it.
     pub(super) fn take(&mut self, segment: &Segment) {
-        let left = self.keep.saturating_sub(self.body.len());
-        let bytes = segment.as_bytes();
-        self.body.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
-    }
-
-    pub(super) fn finish(&mut self) {
-        self.finished = true;
+        self.left = self.left.saturating_sub(segment.len());
     }
 }
 
@@ -84,7 +70,7 @@ pub(super) struct Owns {
     asked: VecDeque<Ask>,
     /// For whom, and who does it.
     waited_for: HashMap<Owner, Option<Key>>,
-    answers: HashMap<Owner, Option<Answer>>,
+    answers: HashMap<Owner, Option<ResponseHead>>,
     running: usize,
 }
 
@@ -125,8 +111,9 @@ impl Context {
         self.owns.asked.push_back(ask);
     }
 
-    /// What came of the request that this exchange waits for. Outer `None`: nothing yet; inner: there is no answer, it was given up.
-    pub(super) fn take_own(&mut self, whom: Owner) -> Option<Option<Answer>> {
+    /// The head of the answer to the request that this exchange waits for. Outer `None`: nothing yet; inner: there is none, it
+    /// was given up.
+    pub(super) fn take_own(&mut self, whom: Owner) -> Option<Option<ResponseHead>> {
         self.owns.answers.remove(&whom)
     }
 
@@ -139,7 +126,7 @@ impl Context {
         self.owns.asked.retain(|ask| ask.whom != Some(whom));
     }
 
-    fn answer_own(&mut self, whom: Option<Owner>, answer: Option<Answer>) {
+    fn answer_own(&mut self, whom: Option<Owner>, answer: Option<ResponseHead>) {
         let Some(whom) = whom else { return };
         if self.owns.waited_for.remove(&whom).is_some() {
             self.owns.answers.insert(whom, answer);
@@ -161,12 +148,11 @@ pub(super) struct Own {
 
 impl Own {
     pub(super) fn new(ask: Ask, key: Key, cx: &mut Context) -> Self {
-        let Ask { whom, given, until, keep } = ask;
+        let Ask { whom, given, until } = ask;
         cx.owns.begins(whom, key);
         let exchange = Exchange::of_our_own(given.peer.clone(), cx);
         let room = cx.rooms.take(Stream::new(exchange));
-        let sink = Sink { keep, ..Sink::default() };
-        Self { room, whom, until, sink, begin: Some(given), is_over: false, armed: Time::NEVER }
+        Self { room, whom, until, sink: Sink::new(), begin: Some(given), is_over: false, armed: Time::NEVER }
     }
 
     fn with_exchange<T>(
@@ -187,7 +173,7 @@ impl Own {
         if self.is_over {
             return DriveEnd::Closed;
         }
-        if cx.now >= self.until || !cx.owns.wants(self.whom) {
+        if cx.now >= self.until || self.sink.left == 0 || !cx.owns.wants(self.whom) {
             self.give_up(key, cx);
             return DriveEnd::Closed;
         }
@@ -197,8 +183,10 @@ impl Own {
         for _ in 0..STEPS {
             let moved =
                 self.with_exchange(key, cx, |exchange, drive| !exchange.is_sent() && exchange.advance(drive));
+            self.answer(cx);
             if self.is_sent() {
-                self.end(cx);
+                self.is_over = true;
+                cx.answer_own(self.whom, None);
                 return DriveEnd::Closed;
             }
             if moved != Some(true) {
@@ -212,12 +200,17 @@ impl Own {
         (*self.room).as_ref().is_none_or(|stream| stream.exchange.is_sent())
     }
 
-    /// Whoever waits has what came of it.
-    fn end(&mut self, cx: &mut Context) {
-        self.is_over = true;
-        let Sink { head, body, finished, .. } = std::mem::take(&mut self.sink);
-        let answer = head.map(|head| Answer { head, body, whole: finished });
-        cx.answer_own(self.whom, answer);
+    /// Whoever waits has the head, once it is there.
+    fn answer(&mut self, cx: &mut Context) {
+        if self.whom.is_none() {
+            return;
+        }
+        if let Some(head) = self.sink.head.take() {
+            cx.answer_own(self.whom.take(), Some(head));
+            let (length, time) = REST;
+            self.sink.left = length;
+            self.until = self.until.min(cx.now.after(time));
+        }
     }
 
     /// Nobody waits for it, or for as long.

@@ -382,7 +382,7 @@ impl<'a> Reply<'a> {
         match &mut self.door {
             Door::H1 { conn, .. } => conn.finish_with(&trailers, cx.now),
             Door::H2 { conn, stream } => conn.finish_with(*stream, trailers, cx.now),
-            Door::Own { sink } => sink.finish(),
+            Door::Own { .. } => {}
         }
     }
 
@@ -421,10 +421,6 @@ impl<'a> Reply<'a> {
             Door::H2 { conn, stream } => conn.respond_prepared(*stream, head, body, common, cx.now),
             Door::Own { sink } => {
                 sink.begin(head.unprepared());
-                if let Some(body) = body {
-                    sink.take(&body);
-                }
-                sink.finish();
                 !head.status().forbids_body()
             }
         };

@@ -41,6 +41,11 @@ const SITE: &str = r#"
             (path: "/both/", to: Respond(body: "both\n"), access: (allow: ["192.0.2.0/24"])),
             (path: "/", to: Respond(body: "in\n")),
         ],
+    ), (
+        names: ["few.example"], listen: ["{address}"], trusted_proxies: ["127.0.0.1"],
+        access: (allow: ["192.0.2.0/24"]),
+        auth: (basic: (realm: "Few", users: "htpasswd")),
+        locations: [(path: "/app/", methods: ["PUT"], to: Respond(body: "in\n"))],
     )],
     upstreams: {"up": (servers: ["{upstream}"])},
     apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},"#;
@@ -59,6 +64,22 @@ fn ask(address: SocketAddr, path: &str, fields: &[(&str, &str)]) -> Reply {
 
 fn as_user(address: SocketAddr, path: &str, authorization: &str) -> Reply {
     ask(address, path, &[("Authorization", authorization)])
+}
+
+#[test]
+fn where_no_location_takes_the_path_the_site_demands_the_same() {
+    let (server, _upstream) = start();
+    for (method, path, status) in [("GET", "/none", 404), ("GET", "/app/", 405), ("OPTIONS", "*", 204)] {
+        for (client, authorization, wanted) in
+            [("192.0.2.1", ALICE, status), ("192.0.2.1", WRONG, 401), ("198.51.100.1", ALICE, 403)]
+        {
+            let fields =
+                [("Host", "few.example"), ("X-Forwarded-For", client), ("Authorization", authorization)];
+            let reply =
+                Connection::open(server.address).unwrap().request(method, path, &fields, b"").unwrap();
+            assert_eq!(reply.status, wanted, "{method} {path} {client} {authorization}");
+        }
+    }
 }
 
 #[test]

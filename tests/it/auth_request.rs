@@ -23,8 +23,13 @@ const SITE: &str = r#"
             (path: "/gone/", to: Respond(body: "in\n"), auth: (request: (to: Proxy("nobody"), path: "/", timeout: "2s"))),
             (path: "/any/", to: Respond(body: "in\n"), satisfy: Any, access: (allow: ["192.0.2.0/24"])),
             (path: "/open/", to: Respond(body: "open\n"), auth: None),
+            (exact: "/rewritten", rewrite: "/app/environ"),
             (path: "/", to: Respond(body: "in\n")),
         ],
+    ), (
+        listen: ["{address}"], names: ["few.example"],
+        auth: (request: (to: Proxy("login"), path: "/verify", timeout: "2s")),
+        locations: [(path: "/app/", to: Respond(body: "in\n"))],
     )],
     upstreams: {"up": (servers: ["{upstream}"]), "login": (servers: ["{login}"]), "nobody": (servers: ["127.0.0.1:1"])},
     apps: {"plain": (module: "app", chdir: "{apps}/plain", home: "{venv}", processes: 1)},"#;
@@ -34,6 +39,9 @@ fn verify(request: &Received, stream: &mut TcpStream) -> bool {
     let cookie = request.all("cookie").first().copied().unwrap_or("401").to_owned();
     if cookie == "silence" {
         return true;
+    }
+    if cookie == "endless" {
+        return write!(stream, "HTTP/1.1 200 X\r\nX-Auth-User: alice\r\nContent-Length: 9\r\n\r\nab").is_ok();
     }
     let more = match cookie.as_str() {
         "200" => "X-Auth-User: alice\r\nX-Auth-Groups: staff, admin\r\nX-Secret: 1\r\n",
@@ -58,8 +66,13 @@ fn start() -> Site {
     let text = SITE
         .replace("{upstream}", &upstream.address.to_string())
         .replace("{login}", &login.address.to_string());
-    let server =
-        Setup::new(&text).start().tolerant(&["auth: ", "nobody", "upstream", "who is asked about logins"]);
+    let server = Setup::new(&text).start().tolerant(&[
+        "auth: ",
+        "nobody",
+        "upstream",
+        "who is asked about logins",
+        "proxy login",
+    ]);
     Site { server, login, upstream }
 }
 
@@ -135,6 +148,45 @@ fn who_decides_sees_the_request_without_its_body_and_no_claims() {
     ] {
         assert_eq!(seen.all(name), wanted, "{name}");
     }
+}
+
+#[test]
+fn what_is_judged_is_the_path_that_is_served() {
+    let Site { server, login, upstream: _upstream } = start();
+    for (asked, told) in [
+        ("/public/../app/environ?x=%2e", "/app/environ?x=%2e"),
+        ("/public/%2e%2e/app/environ", "/app/environ"),
+        ("//app//environ", "/app/environ"),
+        ("/%61pp/environ", "/app/environ"),
+        ("/rewritten?y", "/app/environ?y"),
+    ] {
+        let reply = ask(server.address, asked, &[("Cookie", "200")]);
+        assert_eq!(reply.status, 200, "{asked}");
+        let seen = login.last();
+        for name in ["x-original-uri", "x-forwarded-uri"] {
+            assert_eq!(seen.all(name), [told], "{asked}");
+        }
+        assert_eq!(seen.all("x-original-url"), [format!("http://localhost{told}")], "{asked}");
+    }
+}
+
+#[test]
+fn where_no_location_takes_the_path_the_site_asks_all_the_same() {
+    let Site { server, login: _login, upstream: _upstream } = start();
+    for (cookie, status) in [("200", 404), ("401", 401)] {
+        let fields = [("Cookie", cookie), ("Host", "few.example")];
+        assert_eq!(ask(server.address, "/none", &fields).status, status, "{cookie}");
+    }
+}
+
+#[test]
+fn the_head_of_the_answer_is_enough() {
+    let Site { server, login: _login, upstream: _upstream } = start();
+    // Its body never ends, and the time-out would be a 500.
+    for _ in 0..3 {
+        assert_eq!(ask(server.address, "/", &[("Cookie", "endless")]).status, 200);
+    }
+    assert_eq!(ask(server.address, "/", &[("Cookie", "200")]).status, 200);
 }
 
 #[test]

@@ -20,8 +20,20 @@ const SITES: &str = r#"
             (path: "/loop/", rewrite: "/loop/x"),
             (regex: "^/old/(.*)$", to: Redirect(status: 301, location: "/new/$1")),
         ],
+    ), (
+        names: ["office.example"], listen: ["{address}"], trusted_proxies: ["127.0.0.1"],
+        access: (allow: ["@office"]), auth: (basic: (users: "htpasswd")), satisfy: All,
+        locations: [
+            (path: "/in/", to: Respond(body: "in"), auth: None),
+            (path: "/either/", to: Respond(body: "in"), satisfy: Any),
+            (path: "/open/", to: Respond(body: "in"), auth: None, access: None),
+        ],
     )],
-    upstreams: {"up": (servers: ["127.0.0.1:9"])},"#;
+    upstreams: {"up": (servers: ["127.0.0.1:9"])},
+    lists: {"office": (file: "office.txt")},"#;
+
+/// Of alice: secret.
+const USERS: &str = "alice:$5$abcdefgh$gruCpC7VkOTspMQTTSAR8mtlO9Upms.fwqE5y16JVM.\n";
 
 fn directory() -> Directory {
     let directory = Directory::new();
@@ -30,6 +42,8 @@ fn directory() -> Directory {
     {
         directory.write(name, text);
     }
+    directory.write("office.txt", "192.0.2.0/24\n");
+    directory.write("htpasswd", USERS);
     directory.write("hatchery.ron", format!("({})", SITES.replace("{address}", "127.0.0.1:8000")));
     directory
 }
@@ -103,11 +117,33 @@ fn each_step_is_told_with_its_reason() {
             1,
             &["bots: holds", "locations[4]", "403, fixed"],
         ),
-        (&["http://shop.example:8000/inner"], 1, &["404: a policy of the location says so"]),
+        (&["http://shop.example:8000/inner"], 1, &["404: a policy of the place says so"]),
         (
             &["http://shop.example:8000/loop/"],
             1,
             &["500 Internal Server Error: it is rewritten more than ten times"],
+        ),
+        (
+            &["http://shop.example:8000/api/..;/only/x"],
+            1,
+            &["400: the path could be read as one of another location"],
+        ),
+        (
+            &["http://office.example:8000/in/"],
+            1,
+            &["403: a policy of the place says so", "allow: [\"@office\"]"],
+        ),
+        (&["http://office.example:8000/in/", "--from", "192.0.2.7"], 0, &["200, fixed"]),
+        (&["http://office.example:8000/either/"], 0, &["satisfy: Any", "200, fixed"]),
+        (
+            &["http://office.example:8000/none"],
+            1,
+            &["allow: [\"@office\"]", "403: a policy of the place says so"],
+        ),
+        (
+            &["http://office.example:8000/none", "--from", "192.0.2.7"],
+            1,
+            &["auth: (", "404 Not Found: no location takes this path"],
         ),
         (&["http://shop.example:8000/old/a%20b"], 0, &["301 to /new/a%20b"]),
         (
@@ -158,7 +194,8 @@ fn what_was_typed_wrong_is_told() {
 #[test]
 fn it_says_what_the_server_then_does() {
     let setup = Setup::new(SITES);
-    for (name, text) in [("static/a.css", "a{}"), ("static/index.html", "<p>")] {
+    let files = [("office.txt", "192.0.2.0/24\n"), ("htpasswd", USERS)];
+    for (name, text) in [("static/a.css", "a{}"), ("static/index.html", "<p>")].into_iter().chain(files) {
         setup.directory.write(name, text);
     }
     let server = setup.start().tolerant(&["a rewrite leads nowhere"]);
@@ -179,6 +216,11 @@ fn it_says_what_the_server_then_does() {
         ("GET", "shop.example", "/loop/"),
         ("GET", "shop.example", "/old/x"),
         ("GET", "shop.example", "/nowhere"),
+        ("GET", "shop.example", "/api/..;/only/x"),
+        ("GET", "shop.example", "/api/a%2fb%5c..;/x"),
+        ("GET", "office.example", "/in/"),
+        ("GET", "office.example", "/open/"),
+        ("GET", "office.example", "/none"),
     ] {
         let url = format!("http://{host}:{port}{path}");
         let told = hatchery(server.directory(), &["explain", &url, "-m", method, "--json"]);

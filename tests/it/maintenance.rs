@@ -16,7 +16,8 @@ const SITES: &str = r#"
             (path: "/", to: Respond(body: "open")),
             (exact: "/healthz", to: App("plain"), probe: (answer: Asleep200)),
          ]),
-        (names: ["blog.example"], listen: ["{address}"], error_pages: {503: "closed.html"}, locations: [
+        (names: ["blog.example"], listen: ["{address}"], error_pages: {503: "closed.html"},
+         rewrite: (regex: "^/q$", to: "/$query"), locations: [
             (path: "/", to: Respond(body: "open"))]),
         (listen: ["{address}"], locations: [(path: "/", to: Respond(body: "open"))]),
     ],
@@ -108,6 +109,9 @@ fn the_page_is_what_the_command_says_or_that_of_the_site() {
     let server = start();
     maintain(&server, &["on", "blog.example", "--retry-after", "0s"]);
     wait_for(&server, "blog.example", 503);
+    // A rewrite that leads nowhere is for when it is open.
+    let mut client = Connection::open(server.address).unwrap();
+    assert_eq!(client.request("GET", "/q?../x", &[("Host", "blog.example")], b"").unwrap().status, 503);
     let closed = ask(&server, "blog.example", &[]);
     assert_eq!((closed.text(), closed.field("retry-after")), ("<p>The blog is closed.".to_owned(), None));
     maintain(&server, &["on", "blog.example", "--message", "Back at <noon> & \"soon\""]);

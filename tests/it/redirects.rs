@@ -226,6 +226,14 @@ fn mistakes_in_rewrites_and_names_are_told_with_the_way_out() {
             r#"locations: [(path: "/", rewrite: "/x", to: Respond())]"#,
             "`to` never answers: `rewrite` leads every request to another path",
         ),
+        (
+            r#"locations: [(path: "/", rewrite: "/x", access: (deny: ["all"]))]"#,
+            "`access` is never asked for: `rewrite` leads every request to another path",
+        ),
+        (r#"locations: [(path: "/", rewrite: "/x", limit: (rate: "1/s"))]"#, "`limit` is never asked for"),
+        (r#"locations: [(path: "/", rewrite: "/x", satisfy: Any)]"#, "`satisfy` is never asked for"),
+        (r#"locations: [(path: "/", rewrite: "/x", max_body: "1KiB")]"#, "`max_body` is never asked for"),
+        (r#"locations: [(path: "/", rewrite: "/x", headers: Secure)]"#, "`headers` is never asked for"),
         (r#"locations: [(path: "/", rewrite: (regex: "a", to: "/x"))]"#, "missing key `to`"),
         (
             r#"locations: [(path: "/", rewrite: [(to: "/x"), (regex: "a", to: "/y")])]"#,

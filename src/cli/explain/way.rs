@@ -2,13 +2,18 @@
 
 use super::request::Asked;
 use super::steps::Steps;
-use crate::config::{Cgi, Config, Fallback, Handler, Listen, Location, Proxy, Redirect, Respond, Site};
+use crate::config::credentials::Credentials;
+use crate::config::{
+    Cgi, Config, Fallback, HandOver, Handler, Listen, Location, Proxy, Redirect, Respond, Site, access_files,
+};
+use crate::http::fault::Refusal;
 use crate::http::written::{self, behind_prefix, fill, origin_form};
 use crate::http::{Method, Scheme, forwarded, target};
+use crate::policy::access::Table as Addresses;
 use crate::policy::chain::{self, Answer, At, Verdict};
 use crate::policy::condition::{Facts, When};
 use crate::policy::rewrite::{MOST, Rewrite};
-use crate::policy::{DefaultSite, Policies};
+use crate::policy::{DefaultSite, Policies, Said};
 use crate::route::{Matcher, SiteSpec, Table, groups};
 use crate::worker::handler::file::explain as files;
 
@@ -22,6 +27,8 @@ struct Way<'a> {
     site: usize,
     /// A rewrite has led here.
     led: bool,
+    /// Networks in files; what is wrong with one of them.
+    lists: Result<Credentials, String>,
 }
 
 /// Tells the steps; the status of the answer, as far as it is known without asking an app or upstream.
@@ -49,7 +56,7 @@ pub(super) fn explain(config: &Config, asked: Asked, steps: &mut Steps) -> Optio
         let scheme = origin.scheme.as_str();
         steps.say("client", format!("{client} by {scheme}, as the trusted proxy {} says", asked.from));
     }
-    let mut way = Way { config, table, asked, origin, site, led: false };
+    let mut way = Way { config, table, asked, origin, site, led: false, lists: lists(config) };
     way.conditions(steps);
     if let Some(status) = way.elsewhere(found, steps) {
         return Some(status);
@@ -151,7 +158,8 @@ impl<'a> Way<'a> {
         let scheme = if is_plain { "https" } else { self.origin.scheme.as_str() };
         let name = name.map_or_else(|| String::from_utf8_lossy(&host.name), Into::into);
         let port = host.port.filter(|_| !is_plain).map_or_else(String::new, |port| format!(":{port}"));
-        let path = String::from_utf8_lossy(origin_form(target, head.target()));
+        let path = origin_form(target, head.target());
+        let path = String::from_utf8_lossy(&path);
         let why = if is_plain { "tls.redirect_http" } else { "canonical" };
         steps.say("answer", format!("{status} to {scheme}://{name}{port}{path} ({why})"));
         Some(status)
@@ -171,10 +179,10 @@ impl<'a> Way<'a> {
             return Some(500);
         }
         for _ in 0..=MOST {
-            let Some(at) = self.location(self.asked.target.path()) else { return Some(self.nobody(steps)) };
+            let Some(at) = self.location(self.asked.target.path()) else { return self.nobody(site, steps) };
             let location = site.locations.get(at)?;
             self.tell_location(site, at, steps);
-            let verdict = self.judge(location);
+            let verdict = self.judge(&location.policies, steps);
             if let Verdict::Rewrite(number) = verdict {
                 let rule = location.policies.rewrite.as_ref()?.get(number)?;
                 if self.rewrite(rule, Some(at), "its", steps).is_none() {
@@ -194,11 +202,24 @@ impl<'a> Way<'a> {
         Some(500)
     }
 
-    fn judge(&self, location: &Location) -> Verdict {
-        let asked = chain::Asked { may_enter: self.led, ..chain::Asked::of(self.facts()) };
-        // All else is shown, not tried: who is let in, and how often, stands in lists, files and memory of the server.
-        let Policies { internal, rewrite, cors, .. } = location.policies.clone();
-        let policies = Policies { internal, rewrite, cors, ..Policies::default() };
+    fn judge(&self, policies: &Policies, steps: &mut Steps) -> Verdict {
+        // All else is shown, not tried: who has which password, and how often somebody came, stands in files and memory of the
+        // server.
+        let Policies { internal, rewrite, cors, access, auth, satisfy_any, .. } = policies.clone();
+        let is_login_enough = satisfy_any == Some(true) && auth.get().is_some();
+        let access = if is_login_enough { Said::Nothing } else { access };
+        let table = match (access.get(), &self.lists) {
+            (Some(access), Ok(lists)) => Some(Addresses::of(access, |list| lists.blocks(self.config, list))),
+            (Some(_), Err(fault)) => {
+                steps.say("access", format!("not tried: {fault}"));
+                None
+            }
+            (None, _) => None,
+        };
+        let access = if table.is_some() { access } else { Said::Nothing };
+        let policies = Policies { internal, rewrite, cors, access, ..Policies::default() };
+        let asked =
+            chain::Asked { may_enter: self.led, access: table.as_ref(), ..chain::Asked::of(self.facts()) };
         chain::judge(&policies, &asked, At::default()).0
     }
 
@@ -218,7 +239,19 @@ impl<'a> Way<'a> {
         }
     }
 
-    fn nobody(&self, steps: &mut Steps) -> u16 {
+    /// No location takes it: what the site demands is asked for all the same.
+    fn nobody(&self, site: &Site, steps: &mut Steps) -> Option<u16> {
+        let none = Location { policies: site.policies.clone(), ..Location::default() };
+        for (key, value) in self.config.said_of(&none) {
+            steps.say("policy", format!("{key}: {value}"));
+        }
+        match self.judge(&site.policies, steps) {
+            Verdict::Respond(answer) => refused(&answer, steps),
+            _ => Some(self.missing(steps)),
+        }
+    }
+
+    fn missing(&self, steps: &mut Steps) -> u16 {
         let methods = self.table.methods(self.site, self.asked.target.path(), &self.facts());
         if methods.is_empty() {
             steps.say("answer", "404 Not Found: no location takes this path");
@@ -300,9 +333,26 @@ impl<'a> Way<'a> {
         }
     }
 
+    /// Whether whoever is asked with the path as it was written could find another location in it.
+    fn may_be_misread(&self, at: usize, handler: &Handler) -> bool {
+        let is_passed_on = match handler {
+            Handler::Proxy(_) => true,
+            Handler::App { app, .. } => {
+                let app = self.config.apps.get(*app);
+                app.is_some_and(|app| app.kind.hand_over() == HandOver::Proxied)
+            }
+            _ => false,
+        };
+        let leads_here = |read: &Facts<'_>| self.table.location(self.site, read.path, read) == Some(at);
+        is_passed_on && self.facts().may_be_misread(leads_here)
+    }
+
     /// One that is no file.
     fn other(&self, at: usize, location: &Location, handler: &Handler, steps: &mut Steps) -> Option<u16> {
         let Asked { head, target, .. } = &self.asked;
+        if self.may_be_misread(at, handler) {
+            return refused(&Answer::Refuse(Refusal::MISREAD), steps);
+        }
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match handler {
             Handler::App { app, mount } => {
@@ -346,18 +396,27 @@ impl<'a> Way<'a> {
             (None, Matcher::Prefix { .. }) if proxy.strip => {
                 behind_prefix(target, head.target(), self.table.rest(self.site, at, target.path()))
             }
-            _ => origin_form(target, head.target()).to_vec(),
+            _ => origin_form(target, head.target()).into_owned(),
         }
+    }
+}
+
+/// The networks of lists in files, or what is wrong with the first that cannot be read.
+fn lists(config: &Config) -> Result<Credentials, String> {
+    let mut lists = Credentials::default();
+    match access_files::read_lists(config, None, &mut lists, &mut Vec::new()).first() {
+        Some(fault) => Err(fault.to_string()),
+        None => Ok(lists),
     }
 }
 
 /// What a rule has answered.
 fn refused(answer: &Answer, steps: &mut Steps) -> Option<u16> {
     let (status, why) = match answer {
-        Answer::Page(status) => (Some(*status), "a policy of the location says so"),
-        Answer::With(head) => (Some(head.status.0), "a policy of the location says so"),
+        Answer::Page(status) => (Some(*status), "a policy of the place says so"),
+        Answer::With(head) => (Some(head.status.0), "a policy of the place says so"),
         Answer::Refuse(refusal) => (Some(refusal.status), refusal.why),
-        _ => (None, "a policy of the location has an answer of its own"),
+        _ => (None, "a policy of the place has an answer of its own"),
     };
     steps.say("answer", status.map_or_else(|| why.to_owned(), |status| format!("{status}: {why}")));
     status

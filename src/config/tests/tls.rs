@@ -47,6 +47,27 @@ fn the_short_form_is_the_long_one_with_its_defaults() {
 }
 
 #[test]
+fn a_site_that_is_secure_is_remembered_unless_it_says_otherwise() {
+    let strict = |tls: &str, headers: &str| {
+        let locations = r#"[(path: "/", to: Respond(), headers: Secure)]"#;
+        let text = format!(r#"(sites: [(tls: {tls}, headers: {headers}, locations: {locations})])"#);
+        let config = load_text(&text).unwrap();
+        let written = to_ron(&config);
+        assert_eq!(load_text(&written).as_ref(), Ok(&config), "{written}");
+        config.sites[0].tls.as_ref().unwrap().hsts.map(|hsts| hsts.field())
+    };
+    let with = |more: &str| format!("(certificates: {FILES}, redirect_http: false{more})");
+    let half_a_year = Some("max-age=15552000".to_owned());
+    assert_eq!(strict(&with(""), "Secure"), half_a_year);
+    assert_eq!(strict(&with(""), r#"[Secure, (set: {"X-A": "b"})]"#), half_a_year);
+    assert_eq!(strict(&with(""), r#"{"X-A": "b"}"#), None, "a location does not speak for the host");
+    assert_eq!(strict(&with(", hsts: Off"), "Secure"), None);
+    assert_eq!(strict(&with(", hsts: None"), "Secure"), None);
+    assert_eq!(strict(&with(", hsts: \"1d\""), "Secure"), Some("max-age=86400".to_owned()));
+    assert_eq!(strict("SelfSigned", "Secure"), None);
+}
+
+#[test]
 fn what_browsers_remember() {
     let of = |text: &str| tls(&format!("(certificates: {FILES}, hsts: {text})")).hsts.unwrap();
     let year = Duration::from_secs(365 * DAY);

@@ -20,7 +20,7 @@ mod tests;
 pub(crate) use key::By;
 pub(crate) use rate::{Outcome, Rate};
 
-use super::condition::When;
+use super::condition::{Facts, When};
 use crate::http::ResponseHead;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(crate) struct Limit {
     pub(crate) concurrency: Option<u32>,
     /// Of which requests; all.
     pub(crate) when: Option<When>,
+    /// Not of these.
+    pub(crate) unless: Option<When>,
     /// Whose requests are counted together.
     pub(crate) by: By,
     /// The bucket of that rate.
@@ -61,6 +63,7 @@ impl Default for Limit {
             burst: None,
             concurrency: None,
             when: None,
+            unless: None,
             by: By::Client,
             bucket: None,
             status: 429,
@@ -70,6 +73,12 @@ impl Default for Limit {
 }
 
 impl Limit {
+    /// Whether such a request is counted.
+    pub(crate) fn concerns(&self, facts: &Facts<'_>) -> bool {
+        self.when.is_none_or(|when| when.holds(facts))
+            && !self.unless.is_some_and(|unless| unless.holds(facts))
+    }
+
     /// It is complete, and called so from now on; what is called alike shares its buckets.
     pub(crate) fn named(&mut self, label: String) {
         self.seed = seed(&label);

@@ -6,6 +6,7 @@ use crate::config::{Config, Fallback, Handler};
 use crate::http::target::Form;
 use crate::http::{BodyLength, ResponseHead};
 use crate::policy::Policies;
+use crate::policy::access::Table;
 use crate::policy::chain::{self, Answer, Asked, At, Came, Verdict};
 use crate::policy::condition::Facts;
 use crate::policy::limit::{Excess, Limit};
@@ -41,8 +42,7 @@ impl Exchange {
             _ => false,
         };
         let request = self.request.as_ref();
-        let place = request.and_then(|request| request.place).filter(|_| policies.access.get().is_some());
-        let access = place.and_then(|place| drive.cx.guards.at(place)).map(Rc::clone);
+        let access = policies.access.get().and_then(|_| self.guard(drive.cx)).map(Rc::clone);
         // What counts while the request runs is given back when it is done.
         let judged = RefCell::new(Judged::default());
         let exceeds = |limits: &[Limit], facts: &Facts<'_>| {
@@ -106,6 +106,12 @@ impl Exchange {
         location.or_else(|| Some(&config.sites.get(self.site()?)?.policies))
     }
 
+    /// Who is let in there by address.
+    fn guard<'a>(&self, cx: &'a Context) -> Option<&'a Rc<Table>> {
+        let location = self.request.as_ref()?.place.map(|(_, location)| location);
+        cx.guards.at(self.site()?, location)
+    }
+
     /// Carries out what a policy has answered.
     fn answer_at_once(&mut self, answer: Answer, drive: &mut Drive<'_>) {
         match answer {
@@ -131,7 +137,7 @@ impl Exchange {
     }
 
     /// Its site, if that is closed for maintenance to its client. What an app has led to was let in before.
-    fn closed_site(&self, cx: &Context) -> Option<Rc<Closed>> {
+    pub(super) fn closed_site(&self, cx: &Context) -> Option<Rc<Closed>> {
         let site = cx.closed.site(self.site())?;
         let client = self.request.as_ref().and_then(|request| request.origin.client);
         (!self.is_led() && !site.admits(client)).then(|| Rc::clone(site))

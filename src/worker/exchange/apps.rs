@@ -62,7 +62,8 @@ impl Exchange {
             _ => false,
         };
         let id = self.id_text();
-        let mut described = self.describe(request, mount, &id, drive.config, drive.cx);
+        let written = request.written_origin();
+        let mut described = self.describe(request, &written, mount, &id, drive.config, drive.cx);
         if matches!(handler, Handler::Cgi(_)) {
             // Files have no empty names.
             described.path = request.target.path();

@@ -3,7 +3,7 @@
 
 use super::{Exchange, Given};
 use crate::config::{Handler, Proxy};
-use crate::http::{Method, Names, target};
+use crate::http::{Method, Names, target, written};
 use crate::policy::auth::{Auth, Inquiry, Permission, Whom};
 use crate::worker::drive::Drive;
 use crate::worker::own::Ask;
@@ -41,15 +41,15 @@ impl Exchange {
             Whom::App(app) => Handler::App { app, mount: String::new() },
             Whom::Upstream(upstream) => Handler::Proxy(Proxy { upstream, ..Proxy::default() }),
         };
-        let uri = super::written::origin_form(&request.target, request.head.target());
-        let url = [request.origin.scheme.as_str().as_bytes(), b"://", request.authority(), uri].concat();
+        let uri = written::as_understood(&request.target, request.head.target());
+        let url = [request.origin.scheme.as_str().as_bytes(), b"://", request.authority(), &*uri].concat();
         let method = request.head.method_bytes();
         let added = [
             (&b"X-Original-Method"[..], method),
-            (b"X-Original-URI", uri),
+            (b"X-Original-URI", &*uri),
             (b"X-Original-URL", &url),
             (b"X-Forwarded-Method", method),
-            (b"X-Forwarded-Uri", uri),
+            (b"X-Forwarded-Uri", &*uri),
         ];
         // As those that take `_` for `-` would read it.
         let passes = |name: &[u8]| !name.contains(&b'_') && !KEPT_BACK.has(name);
@@ -67,26 +67,25 @@ impl Exchange {
             handler: Rc::new(handler),
         };
         let until = drive.cx.now.after(inquiry.timeout);
-        drive.cx.ask_own(Ask { whom: Some(drive.owner), given, until, keep: 0 });
+        drive.cx.ask_own(Ask { whom: Some(drive.owner), given, until });
         None
     }
 
     /// What has come of it; `None`: nothing yet.
     pub(super) fn take_permission(&self, drive: &mut Drive<'_>) -> Option<Permission> {
         let answer = drive.cx.take_own(drive.owner)?;
-        let Some(answer) = answer else {
+        let Some(head) = answer else {
             return Some(Permission::Failed("who is asked about logins did not answer in time"));
         };
         Some(match self.inquiry(drive) {
-            Some(inquiry) => inquiry.judge(&answer.head),
+            Some(inquiry) => inquiry.judge(&head),
             None => Permission::Failed("nobody can be asked about logins"),
         })
     }
 
     /// What is asked at the place of the request, and of whom.
     fn inquiry<'a>(&self, drive: &Drive<'a>) -> Option<&'a Inquiry> {
-        let (_, location) = self.place(drive.config)?;
-        match location.policies.auth.get() {
+        match self.policies(drive.config)?.auth.get() {
             Some(Auth::Request(inquiry)) => Some(inquiry),
             _ => None,
         }

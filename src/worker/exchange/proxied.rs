@@ -32,7 +32,8 @@ impl Exchange {
         let id = self.id.digits();
         let id = std::str::from_utf8(&id).unwrap_or_default();
         let path = self.path(request, proxy, drive.config, drive.cx);
-        let mut described = self.describe(request, &path.prefix, id, drive.config, drive.cx);
+        let written = request.written_origin();
+        let mut described = self.describe(request, &written, &path.prefix, id, drive.config, drive.cx);
         if let Some((raw, target)) = &path.target {
             described.shown.target = Some(raw);
             if let Some(target) = target {
@@ -79,7 +80,8 @@ impl Exchange {
     /// Leaves of what follows the body of the request what its upstream is to see.
     pub(super) fn choose_trailers(&self, trailers: &mut Fields, drive: &Drive<'_>) {
         let (Some(request), Some(proxy)) = (&self.request, self.proxy(drive.config)) else { return };
-        let mut described = self.describe(request, "", "", drive.config, drive.cx);
+        let written = request.written_origin();
+        let mut described = self.describe(request, &written, "", "", drive.config, drive.cx);
         described.shown = Shown { changes: Some(&proxy.request), ..described.shown };
         http1::pass_trailers(&described, trailers);
     }

@@ -28,6 +28,10 @@ impl Exchange {
         let facts = request.facts(drive.config);
         let Some(rule) = rules.iter().find(|rule| rule.applies(&facts)) else { return false };
         let found = request.rewritten(rule, drive.cx);
+        if found.is_err() && self.closed_site(drive.cx).is_some() {
+            // That is told first.
+            return false;
+        }
         !self.is_routed_again(found, drive)
     }
 

@@ -70,7 +70,7 @@ impl Exchange {
         let port = request.host.port.map_or_else(String::new, |port| format!(":{port}"));
         let path = written::origin_form(&request.target, request.head.target());
         let scheme = request.origin.scheme.as_str();
-        let url = [scheme.as_bytes(), b"://", name.as_bytes(), port.as_bytes(), path].concat();
+        let url = [scheme.as_bytes(), b"://", name.as_bytes(), port.as_bytes(), &*path].concat();
         self.send_on(url, drive);
         true
     }
@@ -133,7 +133,7 @@ impl Request {
         let port = port.map_or_else(String::new, port_in_url);
         let path = written::origin_form(&self.target, self.head.target());
         let name = name.map_or(&*self.host.name, str::as_bytes);
-        [b"https://", name, port.as_bytes(), path].concat()
+        [b"https://", name, port.as_bytes(), &*path].concat()
     }
 }
 

@@ -114,8 +114,8 @@ impl Exchange {
 
     /// Has the password of the request be checked; `None`: it is not known yet.
     fn check_password(&mut self, drive: &mut Drive<'_>) -> Option<Checked> {
-        let location = self.place(drive.config).map(|(_, location)| location);
-        let Some(Auth::Basic(basic)) = location.and_then(|location| location.policies.auth.get()) else {
+        let policies = self.policies(drive.config);
+        let Some(Auth::Basic(basic)) = policies.and_then(|policies| policies.auth.get()) else {
             return Some(Checked::Wrong);
         };
         let login = self.request.as_ref().and_then(|request| Login::of(&request.head));

@@ -4,7 +4,7 @@ use super::*;
 use crate::http::target::{self, Host};
 use crate::http::{Method, RequestHead, Span, Version, forwarded};
 use crate::worker::exchange::Given;
-use crate::worker::own::{Answer, Ask};
+use crate::worker::own::Ask;
 use crate::worker::owner::Owner;
 
 const FILES: &str = r#"path: "/", to: Files(root: "files")"#;
@@ -28,10 +28,10 @@ impl Bench {
     }
 
     /// Has the server ask on account of the client, who is driven when it is answered.
-    fn ask_own(&mut self, path: &str, keep: usize, until: Time) -> Owner {
+    fn ask_own(&mut self, path: &str, until: Time) -> Owner {
         let whom = Owner { client: self.key, stream: 7 };
         let given = self.given(path);
-        self.worker.cx.ask_own(Ask { whom: Some(whom), given, until, keep });
+        self.worker.cx.ask_own(Ask { whom: Some(whom), given, until });
         self.run();
         whom
     }
@@ -56,11 +56,11 @@ impl Bench {
 #[test]
 fn an_answer_comes_to_whom_it_is_for_and_nothing_is_left() {
     let mut bench = Bench::new("own-answer", r#"path: "/", to: Respond(status: 203, body: "four")"#, &[]);
-    let whom = bench.ask_own("/", 3, Time::NEVER);
+    let whom = bench.ask_own("/", Time::NEVER);
     assert!(bench.worker.cx.take_own(Owner { stream: 8, ..whom }).is_none());
     let answer = bench.worker.cx.take_own(whom);
-    let Some(Some(Answer { head, body, whole })) = answer else { panic!("{answer:?}") };
-    assert_eq!((head.status.0, &*body, whole), (203, &b"fou"[..], true));
+    let Some(Some(head)) = answer else { panic!("{answer:?}") };
+    assert_eq!(head.status.0, 203);
     assert!(head.fields.get("content-type").is_some());
     assert!(bench.is_left());
 }
@@ -69,7 +69,7 @@ fn an_answer_comes_to_whom_it_is_for_and_nothing_is_left() {
 fn nobody_may_wait_for_it() {
     let mut bench = Bench::new("own-nobody", r#"path: "/", to: Respond(status: 200, body: "x")"#, &[]);
     let given = bench.given("/");
-    bench.worker.cx.ask_own(Ask { whom: None, given, until: Time::NEVER, keep: 0 });
+    bench.worker.cx.ask_own(Ask { whom: None, given, until: Time::NEVER });
     bench.run();
     assert!(bench.is_left());
 }
@@ -80,14 +80,14 @@ fn what_is_encoded_before_is_an_answer_too() {
     bench.open_root();
     bench.ask("/a.txt");
     assert!(bench.answered().starts_with("HTTP/1.1 200 "));
-    let whom = bench.ask_own("/a.txt", 100, Time::NEVER);
+    let whom = bench.ask_own("/a.txt", Time::NEVER);
     let answer = bench.worker.cx.take_own(whom);
-    let Some(Some(Answer { head, whole, .. })) = answer else { panic!("{answer:?}") };
-    assert_eq!((head.status.0, whole), (200, true));
+    let Some(Some(head)) = answer else { panic!("{answer:?}") };
+    assert_eq!(head.status.0, 200);
     assert!(head.fields.get("etag").is_some() && head.fields.get("content-length").is_none());
-    let whom = bench.ask_own("/none", 100, Time::NEVER);
+    let whom = bench.ask_own("/none", Time::NEVER);
     let answer = bench.worker.cx.take_own(whom);
-    assert!(matches!(&answer, Some(Some(Answer { head, .. })) if head.status.0 == 404), "{answer:?}");
+    assert!(matches!(&answer, Some(Some(head)) if head.status.0 == 404), "{answer:?}");
     assert!(bench.is_left());
 }
 
@@ -95,7 +95,7 @@ fn what_is_encoded_before_is_an_answer_too() {
 fn waiting(name: &str, until: Duration) -> (Bench, Owner) {
     let mut bench = Bench::new(name, FILES, &["a.txt"]);
     let until = bench.worker.cx.now.after(until);
-    let whom = bench.ask_own("/a.txt", 0, until);
+    let whom = bench.ask_own("/a.txt", until);
     assert_eq!(bench.parties(), 2);
     assert!(bench.worker.cx.take_own(whom).is_none());
     (bench, whom)
@@ -133,11 +133,11 @@ fn one_that_still_runs_when_the_worker_leaves_is_given_up() {
 #[test]
 fn one_that_waits_goes_on_with_what_a_thread_has_found() {
     let mut bench = Bench::new("own-reads", FILES, &["a.txt"]);
-    let whom = bench.ask_own("/a.txt", 0, Time::NEVER);
+    let whom = bench.ask_own("/a.txt", Time::NEVER);
     let opened = bench.brought();
     bench.worker.note_read(opened.0, opened.1);
     bench.run();
     let answer = bench.worker.cx.take_own(whom);
-    assert!(matches!(&answer, Some(Some(Answer { head, .. })) if head.status.0 == 200), "{answer:?}");
+    assert!(matches!(&answer, Some(Some(head)) if head.status.0 == 200), "{answer:?}");
     assert!(bench.is_left());
 }

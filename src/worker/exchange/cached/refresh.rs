@@ -33,6 +33,6 @@ impl Exchange {
             handler: handler.clone(),
         };
         let until = drive.cx.now.after(LONGEST);
-        drive.cx.ask_own(Ask { whom: None, given, until, keep: 0 });
+        drive.cx.ask_own(Ask { whom: None, given, until });
     }
 }
