@@ -2,8 +2,10 @@
 //! tells them apart.
 
 use super::located::{Given, Node, Report};
+use super::log::FieldName;
 use super::problem::Complaint;
 use super::shape::Shape;
+use super::site::Site;
 use super::walk::{By, Choice, Form, Section, Value, Walk};
 use super::written::Written;
 use crate::cache::Settings;
@@ -124,6 +126,23 @@ impl Caching {
         match self {
             Self::On(how) => Some(how),
             Self::Unsaid | Self::Off => None,
+        }
+    }
+}
+
+/// The field that every response gets of the server itself is of one exchange: an app that has sent it on has said nothing for
+/// the next client.
+pub(super) fn omit_id(sites: &mut [Site], id: Option<&FieldName>) {
+    let omit: Vec<String> = id.iter().map(|name| name.as_str().to_owned()).collect();
+    let places = sites.iter_mut().flat_map(|site| {
+        std::iter::once(&mut site.caching)
+            .chain(site.locations.iter_mut().map(|location| &mut location.caching))
+    });
+    for place in places {
+        if let Caching::On(how) = place
+            && how.settings.omit != omit
+        {
+            Rc::make_mut(how).settings.omit.clone_from(&omit);
         }
     }
 }

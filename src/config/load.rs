@@ -17,7 +17,9 @@ use super::upstream::{self, Upstream};
 use super::walk::{self, By, Choice, Form, Or, Section, Walk};
 use super::workers::Workers;
 use super::written::Written;
-use super::{CacheSizes, Config, Limits, Log, Sandbox, cgi, condition, daemon, env_file, limit};
+use super::{
+    CacheSizes, Config, Limits, Log, Sandbox, cache_responses, cgi, condition, daemon, env_file, limit,
+};
 use crate::policy::DefaultSite;
 use crate::policy::condition::Condition;
 use crate::sys::place;
@@ -377,6 +379,7 @@ fn assemble(
     site::check_all(&sites, report);
     config.sites = sites.into_iter().enumerate().map(|(index, draft)| draft.site(index)).collect();
     limit::label(&mut config.sites);
+    cache_responses::omit_id(&mut config.sites, config.log.request_id.as_ref());
     config.default_site = default_site(default, &config.sites, report);
     lists.sort_by(|(one, _), (two, _)| one.cmp(two));
     config.lists = lists.into_iter().map(|(name, list)| List { name, ..list }).collect();

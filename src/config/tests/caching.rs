@@ -103,3 +103,15 @@ fn mistakes_are_told_with_the_way_out() {
     let mixed = "(sites: [(listen: [\":8000\"], cache_responses: true, locations: [(path: \"/\", to: Files(\"x\"))])])";
     assert!(load_text(mixed).is_ok());
 }
+
+#[test]
+fn the_id_of_a_request_is_of_one_exchange_whatever_its_name_is() {
+    let omitted = |log: &str| {
+        let text = file("cache_responses: true,", "").replacen('(', &format!("({log}"), 1);
+        let config = load_text(&text).unwrap_or_else(|problems| panic!("{text}: {problems:#?}"));
+        config.sites[0].locations[0].caching.on().unwrap().settings.omit.clone()
+    };
+    assert_eq!(omitted(""), ["X-Request-Id"]);
+    assert_eq!(omitted("log: (request_id: \"X-Trace\"),"), ["X-Trace"]);
+    assert!(omitted("log: (request_id: Off),").is_empty());
+}
