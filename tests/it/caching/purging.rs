@@ -1,7 +1,7 @@
 //! What is taken out of the cache: by commands, by requests, and by requests that change something.
 
 use super::{ask, asked, front, get, is_hit, origin};
-use crate::harness::Server;
+use crate::harness::{Server, Setup};
 
 fn purge(server: &Server, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = std::iter::once("purge").chain(arguments.iter().copied()).collect();
@@ -82,4 +82,42 @@ fn a_request_that_changes_something_takes_out_what_it_changes() {
     // What went wrong has changed nothing.
     assert_eq!(ask(&server, "POST", "/d", &[]).status, 400);
     assert_eq!((get(&server, "/d").text(), asked(&upstream, "/d")), ("1".into(), 2));
+}
+
+#[test]
+fn a_purge_of_more_than_a_url_by_request_says_that_it_is_none() {
+    let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=60\nCache-Tag: red\n\n{n}")]);
+    let server = front(&upstream, r#"(purge: (allow: ["127.0.0.0/8"]))"#);
+    assert_eq!(get(&server, "/a").text(), "1");
+    for (name, value) in
+        [("Cache-Tag", "red"), ("Surrogate-Key", "red"), ("xkey", "red"), ("X-Purge", "prefix")]
+    {
+        let reply = ask(&server, "PURGE", "/", &[(name, value)]);
+        assert_eq!((reply.status, reply.text().contains("hatchery purge --tag")), (501, true), "{name}");
+    }
+    assert!(is_hit(&get(&server, "/a")));
+}
+
+#[test]
+fn a_site_is_purged_by_its_name_and_no_other_one() {
+    let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=60\n\n{n}")]);
+    let site = |name: &str| {
+        format!(
+            r#"(names: ["{name}"], listen: ["{{address}}"], cache_responses: true, locations: [(path: "/", to: Proxy("behind"))]),"#
+        )
+    };
+    let server = Setup::new(&format!(
+        r#"workers: (processes: 2), sites: [{}{}], upstreams: {{"behind": (servers: ["{}"])}},"#,
+        site("a.example"),
+        site("b.example"),
+        upstream.address
+    ))
+    .start();
+    let text = |host: &str| ask(&server, "GET", "/a", &[("Host", host)]).text();
+    assert_eq!(
+        (text("a.example"), text("b.example"), text("a.example")),
+        ("1".into(), "2".into(), "1".into())
+    );
+    purge(&server, &["a.example"]);
+    assert_eq!((text("b.example"), text("a.example")), ("2".into(), "3".into()));
 }

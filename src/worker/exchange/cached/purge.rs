@@ -3,10 +3,16 @@
 use super::super::Exchange;
 use crate::cache::key::Key;
 use crate::config::CacheResponses;
-use crate::http::{RequestHead, ResponseHead};
+use crate::http::{Names, RequestHead, ResponseHead};
 use crate::worker::drive::Drive;
 
 const METHOD: &[u8] = b"PURGE";
+
+/// By which other servers are told to purge more than one URL. Who is not heard is to be told so.
+const OF_MORE: Names = Names::new(&["cache-tag", "surrogate-key", "xkey", "x-purge", "x-purge-prefix"]);
+
+const MORE: &[u8] =
+    b"PURGE takes out its own URL; for tags and prefixes: `hatchery purge --tag` and `hatchery purge --prefix`\n";
 
 /// Whether a request is one.
 pub(super) fn is_asked(head: &RequestHead) -> bool {
@@ -21,6 +27,10 @@ impl Exchange {
         let client = request.origin.client;
         if !how.purge.allow.iter().any(|network| network.contains(client)) {
             return self.answer_page(403, drive);
+        }
+        if request.head.fields().any(|(name, _)| OF_MORE.has(name)) {
+            let head = ResponseHead::new(501).with("Content-Type", "text/plain; charset=utf-8");
+            return self.answer(&head, MORE.to_vec(), drive);
         }
         let parts = self.parts(drive.config);
         let secret = drive.cx.cache.secret;
