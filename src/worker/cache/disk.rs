@@ -7,7 +7,7 @@ use crate::cache::store::{
 };
 use crate::sys::file;
 use crate::sys::place::Files;
-use crate::timer::Time;
+use crate::timer::{Time, Wall};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -18,6 +18,10 @@ use std::time::Duration;
 const SMALL: u64 = 64 * 1024;
 /// Read at a time.
 const PIECE: usize = 128 * 1024;
+/// Nobody writes for so long, in seconds: who began a file that is older has died.
+const LONGEST_WRITE: i64 = 3600;
+/// A file that was written a moment ago, in seconds, is perhaps about to be entered in the index.
+const MOMENT: i64 = 60;
 /// How often what lies in the directory is compared with the index.
 const UPKEEP: Duration = Duration::from_secs(600);
 
@@ -37,6 +41,13 @@ pub(in crate::worker) struct ToWrite {
     pub(super) body: Vec<u8>,
     pub(super) fetch: Fetch,
     pub(super) in_memory: bool,
+}
+
+/// The body of a file.
+pub(in crate::worker) struct Part {
+    pub(super) file: File,
+    pub(super) offset: u64,
+    pub(super) len: u64,
 }
 
 /// What was written, and is to be entered in the index.
@@ -93,6 +104,20 @@ impl Disk {
         draft.add(body);
         unfinished.write(&draft.front(self.view.seed()), 0)?;
         unfinished.finish(&name.to_string()).map(drop)
+    }
+
+    /// Writes a file anew with the body that it has and another head.
+    pub(super) fn write_again(&self, what: ToWrite, of: &Part, number: u64) -> io::Result<Option<Written>> {
+        let mut body = Vec::new();
+        while (body.len() as u64) < of.len {
+            let most = (of.len - body.len() as u64).min(PIECE as u64) as usize;
+            let bytes = file::read_at(of.file.as_fd(), of.offset + body.len() as u64, most)?;
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            body.extend_from_slice(&bytes);
+        }
+        self.write(ToWrite { body, ..what }, number)
     }
 
     /// Removes files to which nothing leads any more.
@@ -161,13 +186,15 @@ impl Disk {
         self.view.takes_upkeep(now, UPKEEP)
     }
 
-    /// Enters what is found in the directory, and removes what nothing leads to or nobody finishes.
-    pub(super) fn tidy(&self, now: Time) {
+    /// Enters what is found in the directory, and removes what nothing leads to or nobody finishes: what another life of the
+    /// server has begun, or a worker that has died.
+    pub(super) fn tidy(&self, now: Time, wall: Wall) {
         let mut gone = Vec::new();
-        let listed = self.files.each(|name, bytes, _| {
+        let listed = self.files.each(|name, bytes, written| {
+            let age = wall.seconds.saturating_sub(written);
             let is_kept = match (FileName::parse(name), Files::writer_of(name)) {
-                (Some(name), _) => self.view.found_file(name, bytes, now),
-                (None, writer) => writer == Some(self.view.life()),
+                (Some(name), _) => self.view.found_file(name, bytes, now) || (0..MOMENT).contains(&age),
+                (None, writer) => writer == Some(self.view.life()) && age < LONGEST_WRITE,
             };
             if let (false, Ok(name)) = (is_kept, std::str::from_utf8(name)) {
                 gone.push(name.to_owned());
@@ -182,3 +209,6 @@ impl Disk {
         self.view.reconcile();
     }
 }
+
+#[cfg(test)]
+mod tests;

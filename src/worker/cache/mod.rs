@@ -26,9 +26,10 @@ use crate::cache::{self, Millis};
 use crate::sys::place::Files;
 use crate::timer::Time;
 use claim::Pokes;
-use disk::{Disk, ReadBody};
+use disk::{Disk, Part, ReadBody};
 use front::Front;
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
 use waiting::Waiting;
@@ -217,12 +218,35 @@ impl Cache {
         Found::Response(Rc::new(Kept::new(head, body)))
     }
 
-    /// The same body with another head.
-    pub(super) fn renew(&mut self, key: &Key, fetch: &Fetch, kept: &Kept, now: Time) {
-        if let Body::Memory { data, start } = &kept.body {
-            let body = data.get(*start..).unwrap_or_default();
-            let head = &kept.head;
-            let _ = self.put(key, fetch, (RESPONSE, &head.tags, &head.encode()), body, now);
+    /// The same body with another head. What comes back is in a file, which is to be written anew.
+    pub(super) fn renew(
+        &mut self,
+        key: &Key,
+        fetch: &Fetch,
+        kept: &Kept,
+        now: Time,
+    ) -> Option<(ToWrite, Part)> {
+        let (head, encoded) = (&kept.head, kept.head.encode());
+        match &kept.body {
+            Body::Memory { data, start } => {
+                let body = data.get(*start..).unwrap_or_default();
+                let _ = self.put(key, fetch, (RESPONSE, &head.tags, &encoded), body, now);
+                None
+            }
+            Body::File { file, offset, len } => {
+                let again = file.as_fd().try_clone_to_owned().ok()?;
+                let part = Part { file: again.into(), offset: *offset, len: *len };
+                let what = ToWrite {
+                    hash: key.hash(),
+                    text: key.text().into(),
+                    tags: head.tags.clone(),
+                    head: encoded,
+                    body: Vec::new(),
+                    fetch: *fetch,
+                    in_memory: false,
+                };
+                Some((what, part))
+            }
         }
     }
 
@@ -310,6 +334,16 @@ impl Context {
         self.order_for_cache(Whom::Cache, work);
     }
 
+    /// Has a thread write one anew, with another head.
+    pub(super) fn write_kept_again(&mut self, what: ToWrite, of: Part) {
+        let Some(disk) = self.cache.disk.clone() else { return };
+        let number = self.random();
+        let work = Box::new(move |_: &mut [u8]| {
+            Outcome::Wrote(disk.write_again(what, &of, number).map(|one| one.map(Box::new)))
+        });
+        self.order_for_cache(Whom::Cache, work);
+    }
+
     /// Has a thread read a file for an exchange.
     pub(super) fn read_kept(&mut self, owner: Owner, key: &Key, filed: Filed) -> bool {
         let Some(disk) = self.cache.disk.clone() else { return false };
@@ -336,7 +370,7 @@ impl Context {
     /// Has a thread remove files that are not wanted any more, and tidy up if it is time.
     pub(super) fn tidy_kept(&mut self) {
         let Some(disk) = self.cache.disk.clone() else { return self.cache.gone.clear() };
-        let now = self.now;
+        let (now, wall) = (self.now, self.wall);
         let is_untidy = disk.is_untidy(now);
         if self.cache.gone.is_empty() && !is_untidy {
             return;
@@ -345,7 +379,7 @@ impl Context {
         let work = Box::new(move |_: &mut [u8]| {
             disk.remove(&gone);
             if is_untidy {
-                disk.tidy(now);
+                disk.tidy(now, wall);
             }
             Outcome::Done
         });

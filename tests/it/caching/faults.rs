@@ -57,3 +57,64 @@ fn on_disk_it_outlives_a_restart() {
     assert_eq!(server.command(&["purge", "--all"]).code, Some(0));
     assert!(!is_hit(&get(&server, "/a")));
 }
+
+#[test]
+fn it_outlives_an_upgrade_and_what_was_purged_stays_away() {
+    let upstream = origin(&[
+        ("/a", "200 OK\nCache-Control: max-age=600\n\n{n}"),
+        ("/b", "200 OK\nCache-Control: max-age=600\nCache-Tag: red\n\n{n}"),
+    ]);
+    let server = front_with(&upstream, "true", "");
+    assert_eq!((get(&server, "/a").text(), get(&server, "/b").text()), ("1".into(), "1".into()));
+    assert_eq!(server.command(&["purge", "--tag", "red"]).code, Some(0));
+    let before = server.status().generation;
+    server.master.signal(Signal::SIGUSR2);
+    wait_until(SOON, "the new program serves", || {
+        let status = server.status();
+        holds(status.generation > before && status.mode == "running", &status)
+    });
+    let reply = get(&server, "/a");
+    assert!(is_hit(&reply) && reply.text() == "1", "{reply:?}");
+    assert_eq!(get(&server, "/b").text(), "2");
+}
+
+#[test]
+fn what_is_in_a_file_is_made_fresh_again_by_a_304() {
+    let large: &'static str = Box::leak(
+        format!(
+            "200 OK\nCache-Control: max-age=60\nAge: 60\nETag: \"x\"\nX-Kind: old\n\n{}",
+            "0123456789".repeat(300_000)
+        )
+        .into_boxed_str(),
+    );
+    let answers: &'static [(&str, &str)] = Box::leak(Box::new([
+        ("/large", large),
+        ("/large", "304 Not Modified\nCache-Control: max-age=600\nETag: \"x\"\nX-Kind: new\n\n"),
+        ("/large", "500 Internal Server Error\n\nasked too often"),
+    ]));
+    let upstream = origin(answers);
+    let cache = crate::harness::Directory::new();
+    let top = format!("cache: (path: \"{}\"),", cache.path().join("kept").display());
+    let server = Setup::new(&configuration(upstream.address, "true", &top)).start();
+    assert_eq!(get(&server, "/large").body.len(), 3_000_000);
+    wait_until(SOON, "a file", || holds(files(&server) == 1, files(&server)));
+    let reply = get(&server, "/large");
+    assert_eq!((reply.field("x-kind"), reply.body.len()), (Some("new"), 3_000_000), "{:?}", reply.fields);
+    // The file is written anew behind it; only then is it asked for again.
+    let objects = cache.path().join("kept/objects");
+    wait_until(SOON, "the new head is in the file", || {
+        let found = std::fs::read_dir(&objects)
+            .unwrap()
+            .filter_map(|entry| std::fs::read(entry.unwrap().path()).ok());
+        let found: Vec<_> = found
+            .map(|bytes| String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).into_owned())
+            .collect();
+        holds(found.len() == 1 && found[0].contains("new"), found)
+    });
+    let reply = wait_until(SOON, "it is entered", || {
+        let reply = get(&server, "/large");
+        if is_hit(&reply) { Ok(reply) } else { Err(format!("{} {:?}", reply.status, reply.fields)) }
+    });
+    assert_eq!((reply.field("x-kind"), reply.body.len()), (Some("new"), 3_000_000));
+    assert_eq!(files(&server), 1);
+}

@@ -108,10 +108,12 @@ impl Exchange {
                 let kept = Rc::new(Kept::new(admitted.head, stale.body.clone()));
                 if let (Some(keys), Some(fetch)) = (&cached.key, &cached.fetch) {
                     cached.note.stored = place.as_ref() == Some(&keys.at);
-                    if cached.note.stored {
-                        drive.cx.cache.renew(&keys.at, fetch, &kept, drive.cx.now);
-                    } else {
+                    if !cached.note.stored {
                         drive.cx.cache.forget(&keys.primary);
+                    } else if let Some((what, of)) =
+                        drive.cx.cache.renew(&keys.at, fetch, &kept, drive.cx.now)
+                    {
+                        drive.cx.write_kept_again(what, of);
                     }
                 }
                 kept
