@@ -77,3 +77,66 @@ fn apps_scripts_and_what_a_location_falls_back_to_are_kept_and_files_are_not() {
     let refused = ask(&server, "GET", cookie, &[]);
     assert!(status_of(&refused).ends_with("detail=set-cookie"), "{refused:?}");
 }
+
+const ASGI: &str = r#"
+count = 0
+async def application(scope, receive, send):
+    global count
+    assert scope["type"] == "http", "no lifespan"
+    count += 1
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"max-age=60")]})
+    await send({"type": "http.response.body", "body": b"answer ", "more_body": True})
+    await send({"type": "http.response.body", "body": str(count).encode()})
+"#;
+
+/// A server of HTTP of its own, which counts.
+const SERVER: &str = r#"
+import http.server, os, socket
+count = 0
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global count
+        count += 1
+        body = b"answer %d" % count
+        self.send_response(200)
+        self.send_header("Cache-Control", "max-age=60")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+    def address_string(self): return ""
+class Server(http.server.HTTPServer):
+    def get_request(self):
+        connection, _ = self.socket.accept()
+        return connection, ("", 0)
+server = Server(("", 0), Answer, bind_and_activate=False)
+server.socket = socket.socket(fileno=3)
+server.serve_forever()
+"#;
+
+#[test]
+fn asgi_apps_and_commands_are_kept_as_well() {
+    let setup = Setup::new(
+        r#"
+    workers: (processes: 2),
+    sites: [(listen: ["{address}"], cache_responses: true, locations: [
+        (path: "/asgi/", to: App("asgi")),
+        (path: "/command/", to: App("command")),
+    ])],
+    apps: {
+        "asgi": (module: "asgi_counts", chdir: "{dir}", processes: 1),
+        "command": (command: ["/usr/bin/python3", "{dir}/server.py"], processes: 1),
+    },"#,
+    );
+    setup.directory.write("asgi_counts.py", ASGI);
+    setup.directory.write("server.py", SERVER);
+    let server = setup.start();
+    for place in ["/asgi/", "/command/"] {
+        assert_eq!(get(&server, place), "answer 1");
+        for _ in 0..4 {
+            let reply = ask(&server, "GET", place, &[]);
+            assert!(is_hit(&reply) && reply.text() == "answer 1", "{reply:?}");
+        }
+        assert_eq!(get(&server, &format!("{place}other")), "answer 2");
+    }
+}

@@ -1,10 +1,12 @@
 //! Responses that are kept and given again: by the real program, in front of servers that count what they are asked.
 
 mod apps;
+mod attacks;
 mod faults;
 mod kept;
 mod one_fetch;
 mod one_for_all;
+mod policies;
 mod purging;
 mod stale;
 mod told_apart;

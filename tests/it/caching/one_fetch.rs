@@ -1,8 +1,10 @@
 //! However many ask for the same at once, one of them fetches it.
 
-use super::{asked, configuration, front, front_with, get, is_hit, origin, response};
+use super::{asked, configuration, front, front_with, is_hit, response};
 use crate::harness::http2;
-use crate::harness::{Connection, SOON, Setup, Upstream, holds, keep_loading, now, wait_until};
+use crate::harness::{
+    Connection, Reply, SOON, Server, Setup, Upstream, holds, keep_loading, now, wait_until,
+};
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -44,7 +46,7 @@ fn gated(gate: &Gate, answer: &'static str) -> Upstream {
 }
 
 /// Clients of HTTP/1 that have asked and read nothing yet.
-fn clients(server: &crate::harness::Server, count: usize, path: &str) -> Vec<Connection> {
+fn clients(server: &Server, count: usize, path: &str) -> Vec<Connection> {
     (0..count)
         .map(|_| {
             let mut client = Connection::open(server.address).unwrap();
@@ -52,6 +54,11 @@ fn clients(server: &crate::harness::Server, count: usize, path: &str) -> Vec<Con
             client
         })
         .collect()
+}
+
+/// One of them with its answer: of the same host as the others, which is another key than that of `super::get`.
+fn get(server: &Server, path: &str) -> Reply {
+    clients(server, 1, path)[0].reply("GET").unwrap()
 }
 
 #[test]
@@ -189,6 +196,8 @@ fn the_worker_that_fetches_may_be_killed() {
     let mut client = clients(&server, 1, "/a");
     wait_until(SOON, "another one asks", || holds(upstream.received().len() >= 2, ()));
     gate.open();
-    assert_eq!(client[0].reply("GET").unwrap().text(), "body");
-    let _ = origin(&[]);
+    let reply = client[0].reply("GET").unwrap();
+    assert_eq!(reply.text(), "body");
+    let next = get(&server, "/a");
+    assert!(is_hit(&next), "after {reply:?}: {next:?}");
 }
