@@ -8,6 +8,7 @@
 //! | the worker | gives what was asked for a place among its clients, in the same turn |
 //! | [`Own`] | drives its exchange, to a [`Sink`] instead of a connection |
 
+use super::cache::Claim;
 use super::client::DriveEnd;
 use super::context::{Context, Timer};
 use super::drive::Drive;
@@ -40,6 +41,8 @@ pub(super) struct Ask {
     pub(super) given: Given,
     /// Given up by then.
     pub(super) until: Time,
+    /// What it fetches anew for the cache, and the right to do so.
+    pub(super) claim: Option<(u128, Claim)>,
 }
 
 /// Where the response to a request of our own goes: nobody wants more of it than the head.
@@ -142,17 +145,23 @@ pub(super) struct Own {
     until: Time,
     sink: Sink,
     begin: Option<Given>,
+    /// Until it begins.
+    claim: Option<(u128, Claim)>,
+    /// What it fetches for the cache.
+    fetches: Option<u128>,
     is_over: bool,
     armed: Time,
 }
 
 impl Own {
     pub(super) fn new(ask: Ask, key: Key, cx: &mut Context) -> Self {
-        let Ask { whom, given, until } = ask;
+        let Ask { whom, given, until, claim } = ask;
+        let fetches = claim.as_ref().map(|(hash, _)| *hash);
         cx.owns.begins(whom, key);
         let exchange = Exchange::of_our_own(given.peer.clone(), cx);
         let room = cx.rooms.take(Stream::new(exchange));
-        Self { room, whom, until, sink: Sink::new(), begin: Some(given), is_over: false, armed: Time::NEVER }
+        let (begin, armed) = (Some(given), Time::NEVER);
+        Self { room, whom, until, sink: Sink::new(), begin, claim, fetches, is_over: false, armed }
     }
 
     fn with_exchange<T>(
@@ -178,6 +187,9 @@ impl Own {
             return DriveEnd::Closed;
         }
         if let Some(given) = self.begin.take() {
+            if let Some((hash, claim)) = self.claim.take() {
+                cx.cache.entrust(hash, claim);
+            }
             self.with_exchange(key, cx, |exchange, drive| exchange.begin_own(given, drive));
         }
         for _ in 0..STEPS {
@@ -186,6 +198,7 @@ impl Own {
             self.answer(cx);
             if self.is_sent() {
                 self.is_over = true;
+                self.drop_claim(cx);
                 cx.answer_own(self.whom, None);
                 return DriveEnd::Closed;
             }
@@ -213,9 +226,18 @@ impl Own {
         }
     }
 
+    /// If it ends before the cache was asked: nobody is to wait for it.
+    fn drop_claim(&mut self, cx: &mut Context) {
+        self.claim = None;
+        if let Some(hash) = self.fetches.take() {
+            drop(cx.cache.entrusted(hash, true));
+        }
+    }
+
     /// Nobody waits for it, or for as long.
     fn give_up(&mut self, key: Key, cx: &mut Context) {
         self.is_over = true;
+        self.drop_claim(cx);
         self.with_exchange(key, cx, |exchange, drive| {
             exchange.cancel(drive);
             if drive.reply.has_begun() {

@@ -67,7 +67,7 @@ impl Exchange {
             handler: Rc::new(handler),
         };
         let until = drive.cx.now.after(inquiry.timeout);
-        drive.cx.ask_own(Ask { whom: Some(drive.owner), given, until });
+        drive.cx.ask_own(Ask { whom: Some(drive.owner), given, until, claim: None });
         None
     }
 

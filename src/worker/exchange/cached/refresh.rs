@@ -19,8 +19,7 @@ impl Exchange {
         };
         let Some(keys) = &cached.key else { return };
         let Claimed::Mine(claim) = drive.cx.cache.claim(&keys.at, drive.cx.now) else { return };
-        // The exchange that is asked for takes it.
-        drive.cx.cache.entrust(keys.at.hash(), claim);
+        let claim = Some((keys.at.hash(), claim));
         let given = Given {
             head: request.head.clone(),
             target: request.target.clone(),
@@ -33,6 +32,6 @@ impl Exchange {
             handler: handler.clone(),
         };
         let until = drive.cx.now.after(LONGEST);
-        drive.cx.ask_own(Ask { whom: None, given, until });
+        drive.cx.ask_own(Ask { whom: None, given, until, claim });
     }
 }
