@@ -22,6 +22,7 @@ use crate::buf::Segment;
 use crate::filter::coding::Asked;
 use crate::h1::{self, Prepared};
 use crate::h2::{self, StreamId};
+use crate::http::date::ImfDate;
 use crate::http::fault::Refusal;
 use crate::http::serving::Common;
 use crate::http::{BodyLength, Fields, Pace, ResponseHead, Status};
@@ -72,6 +73,8 @@ pub(super) struct Tally {
     secure: Option<usize>,
     /// What the place of the request says of heads, if anything.
     policy: Option<HeadPolicy>,
+    /// When it was made, of one that was kept; else it is made now.
+    date: Option<ImfDate>,
 }
 
 impl Tally {
@@ -285,6 +288,11 @@ impl<'a> Reply<'a> {
         };
         let tally = &mut *self.tally;
         (tally.status, tally.announced, tally.given, tally.before) = (Some(status), announced, given, before);
+    }
+
+    /// The response was made then: before its head.
+    pub(super) fn dated(&mut self, date: ImfDate) {
+        self.tally.date = Some(date);
     }
 
     /// The cache sees the body, or the client a part of it: before the first piece.
@@ -503,10 +511,16 @@ impl<'a> Reply<'a> {
 }
 
 /// What every response says, of that request.
-fn common<'a>(id: &'a [u8; RequestId::DIGITS], status: Status, tally: &Tally, cx: &'a Context) -> Common<'a> {
+fn common<'a>(
+    id: &'a [u8; RequestId::DIGITS],
+    status: Status,
+    tally: &'a Tally,
+    cx: &'a Context,
+) -> Common<'a> {
     let name = cx.config.log.request_id.as_ref();
     let strict = tally.secure.and_then(|site| cx.https.strict(site));
-    let common = Common { date: cx.date.as_ref(), id: name.map(|name| (name.as_str(), &id[..])), strict };
+    let date = tally.date.as_ref().unwrap_or(&cx.date).as_ref();
+    let common = Common { date, id: name.map(|name| (name.as_str(), &id[..])), strict };
     match &tally.policy {
         Some(policy) => policy.common(common, status),
         None => common,

@@ -6,6 +6,7 @@ use crate::cache::status::Note;
 use crate::cache::store::Seen;
 use crate::cache::stored::Head;
 use crate::cache::{self, Millis, serve};
+use crate::http::date::ImfDate;
 use crate::worker::heads::SharedHead;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ const LARGEST: usize = 64 << 10;
 pub(in crate::worker) struct Kept {
     pub(in crate::worker) head: Head,
     pub(in crate::worker) body: Body,
+    /// When it was made.
+    pub(in crate::worker) date: ImfDate,
     /// The head as it leaves in this second.
     prepared: RefCell<Option<(u64, Rc<SharedHead>)>>,
 }
@@ -65,7 +68,8 @@ impl Body {
 
 impl Kept {
     pub(in crate::worker) fn new(head: Head, body: Body) -> Self {
-        Self { head, body, prepared: RefCell::default() }
+        let date = ImfDate::new(head.life.date);
+        Self { head, body, date, prepared: RefCell::default() }
     }
 
     /// The head for who is answered at once and in full, as it is in this second.

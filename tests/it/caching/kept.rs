@@ -251,3 +251,19 @@ fn what_is_said_of_the_cache_stands_in_the_access_log() {
     words.sort();
     assert_eq!(words, ["\"BYPASS\"", "\"HIT\"", "\"MISS\""], "{lines:?}");
 }
+
+#[test]
+fn what_is_kept_has_the_date_at_which_it_was_made() {
+    const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let upstream = origin(&[(
+        "/a",
+        "200 OK\nCache-Control: max-age=2147483648\nDate: Sun, 06 Nov 1994 08:49:37 GMT\n\n{n}",
+    )]);
+    let server = front(&upstream, "true");
+    get(&server, "/a");
+    for fields in [&[][..], &[("Range", "bytes=0-0")], &[("If-None-Match", "*")]] {
+        let reply = ask(&server, "GET", "/a", fields);
+        assert!(is_hit(&reply), "{reply:?}");
+        assert_eq!(reply.field("date"), Some(DATE), "{fields:?}");
+    }
+}

@@ -17,6 +17,8 @@ impl Exchange {
         if self.cached.as_ref().is_some_and(|cached| cached.note.forward.is_none()) {
             drive.cx.cache.count(true);
         }
+        // With a new date beside an `Age`, who knows `Expires` only counts its age twice (RFC 9111 §4.2.3).
+        drive.reply.dated(kept.date);
         let length = kept.body.len();
         let plan = serve::plan(head, &kept.head, length, drive.cx.wall);
         let note = self.cached.as_ref().map(|cached| Note { collapsed: cached.waited, ..cached.note });
