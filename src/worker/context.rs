@@ -469,7 +469,7 @@ impl Context {
         for (whom, outcome) in self.reader.take_done() {
             match (whom, outcome) {
                 (Whom::Exchange(_) | Whom::Connection(_), outcome) => read.push((whom, outcome)),
-                (Whom::Cache, Outcome::Wrote(wrote)) => self.kept_is_written(wrote),
+                (Whom::Cache, Outcome::Wrote(number, wrote)) => self.kept_is_written(number, wrote),
                 (Whom::Root(site, location), Outcome::Replaced(found)) => {
                     let out_of_reach = self.files.take_in((site, location), Some(found));
                     if out_of_reach {

@@ -293,7 +293,7 @@ impl Worker {
     fn run_next(&mut self) {
         for _ in 0..AT_ONCE {
             if self.cx.cache.has_woken() {
-                let woken = self.cx.cache.take_woken();
+                let woken = self.cx.cache.take_woken(self.cx.now);
                 self.cx.next.extend(woken);
             }
             let Some(owner) = self.cx.next.pop_front() else { break };

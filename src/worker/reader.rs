@@ -118,8 +118,8 @@ pub(super) enum Outcome {
     Password(bool),
     /// What was read of the cache; `None`: it is not there.
     Kept(Option<Box<cache::Read>>),
-    /// What was written into it; `None`: there is no room.
-    Wrote(io::Result<Option<Box<cache::Written>>>),
+    /// What was written into it, by its number; `None`: there is no room.
+    Wrote(u64, io::Result<Option<Box<cache::Written>>>),
     /// Nothing.
     Done,
 }

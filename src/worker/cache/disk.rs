@@ -1,13 +1,15 @@
 //! Responses in files: what threads do with them ([`crate::worker::reader`]), since a disk may take its time. The words and
 //! bytes are the store's, [`crate::cache::store`].
 
-use super::RESPONSE;
+use super::{Claim, MARKER, RESPONSE};
+use crate::cache::key::Key;
 use crate::cache::store::{
     Draft, FIXED, Fetch, FileName, Filed, Front, LONGEST_HEAD, Named, Object, Pending, View, body_sum,
 };
 use crate::sys::file;
 use crate::sys::place::Files;
 use crate::timer::{Time, Wall};
+use crate::worker::budget::Share;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -36,6 +38,7 @@ pub(super) struct Disk {
 pub(in crate::worker) struct ToWrite {
     pub(super) hash: u128,
     pub(super) text: Box<[u8]>,
+    pub(super) kind: u8,
     pub(super) tags: Vec<u64>,
     pub(super) head: Vec<u8>,
     pub(super) body: Vec<u8>,
@@ -48,6 +51,30 @@ pub(in crate::worker) struct Part {
     pub(super) file: File,
     pub(super) offset: u64,
     pub(super) len: u64,
+}
+
+/// What is held until it was written, or not.
+pub(in crate::worker) struct Held {
+    /// Under which key others look for it.
+    pub(super) at: Key,
+    /// Its file.
+    pub(super) name: FileName,
+    /// The right to fetch it, of what is in no other place.
+    #[expect(dead_code, reason = "held until it is dropped")]
+    pub(super) claim: Option<Claim>,
+    /// What its body holds of the budget.
+    #[expect(dead_code, reason = "held until it is dropped")]
+    pub(super) share: Option<Share>,
+    /// It is kept in no other place.
+    pub(super) is_alone: bool,
+}
+
+impl ToWrite {
+    /// What more a key depends on.
+    pub(super) fn marker(key: &Key, head: Vec<u8>, fetch: Fetch, in_memory: bool) -> Self {
+        let (hash, text) = (key.hash(), key.text().into());
+        Self { hash, text, kind: MARKER, tags: Vec::new(), head, body: Vec::new(), fetch, in_memory }
+    }
 }
 
 /// What was written, and is to be entered in the index.
@@ -64,6 +91,7 @@ pub(in crate::worker) struct Written {
 /// What was read.
 #[derive(Debug)]
 pub(in crate::worker) struct Read {
+    pub(super) kind: u8,
     pub(super) head: Vec<u8>,
     pub(super) tags: Vec<u64>,
     pub(super) bans: u64,
@@ -81,10 +109,15 @@ impl Disk {
         Self { files: Arc::new(files), view }
     }
 
+    /// What the file of that hash is called.
+    pub(super) fn name(&self, hash: u128) -> FileName {
+        self.view.file_name(hash)
+    }
+
     /// Writes a file and gives it its name. `None`: there is no room for it. `number` is no other file's.
     pub(super) fn write(&self, what: ToWrite, number: u64) -> io::Result<Option<Written>> {
-        let ToWrite { hash, text, tags, head, body, fetch, in_memory } = what;
-        let object = Object { kind: RESPONSE, tags: &tags, head: &head, body: &[] };
+        let ToWrite { hash, text, kind, tags, head, body, fetch, in_memory } = what;
+        let object = Object { kind, tags: &tags, head: &head, body: &[] };
         let Some(draft) = self.view.draft(&text, fetch.bans(), &object) else { return Ok(None) };
         let (pending, gone) = self.view.reserve(draft.offset().saturating_add(body.len() as u64));
         self.remove(&gone);
@@ -143,7 +176,7 @@ impl Disk {
         let fixed = file::read_at(file.as_fd(), 0, FIXED).ok()?;
         let length = Front::length(&fixed).filter(|length| *length <= LONGEST_HEAD)?;
         let front = Front::read(file::read_at(file.as_fd(), 0, length).ok()?, self.view.seed())?;
-        if !self.view.is_good(named, &front) || front.kind() != RESPONSE {
+        if !self.view.is_good(named, &front) || !matches!(front.kind(), RESPONSE | MARKER) {
             return None;
         }
         let (offset, len) = front.body();
@@ -162,7 +195,13 @@ impl Disk {
         } else {
             ReadBody::Part { file, offset, len }
         };
-        Some(Read { head: front.head().to_vec(), tags: front.tags().collect(), bans: front.bans(), body })
+        Some(Read {
+            kind: front.kind(),
+            head: front.head().to_vec(),
+            tags: front.tags().collect(),
+            bans: front.bans(),
+            body,
+        })
     }
 
     /// Compares a body with its sum: a file of an earlier life may have lost bytes with the machine.

@@ -6,12 +6,14 @@ mod claim;
 mod disk;
 mod front;
 mod tap;
+mod trouble;
 mod waiting;
 
 pub(super) use claim::Claim;
-pub(super) use disk::{Read, ToWrite, Written};
+pub(super) use disk::{Held, Read, ToWrite, Written};
 pub(super) use front::{Body, Kept};
 pub(super) use tap::{Keep, Tap, Window};
+pub(super) use trouble::GivenUp;
 
 use super::context::Context;
 use super::owner::Owner;
@@ -32,10 +34,13 @@ use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::time::Duration;
+use trouble::Failed;
 use waiting::Waiting;
 
 /// So long nobody waits for what could not be kept the last time.
 const DECLINED: Duration = Duration::from_secs(10);
+/// The same for what was too large: it rarely becomes smaller, and who wants a part of it would fetch all of it in between.
+const TOO_LARGE: Duration = Duration::from_secs(600);
 
 /// What is good for less than this is not worth a file, in milliseconds.
 const LASTING: Millis = 60 * cache::SECOND;
@@ -58,6 +63,10 @@ pub(super) struct Cache {
     disk: Option<Disk>,
     /// For exchanges of our own that are to begin: what they fetch anew.
     entrusted: HashMap<u128, Claim>,
+    /// What is being written, by the number of its file.
+    writing: HashMap<u64, Held>,
+    failed: Failed,
+    given_up: GivenUp,
 }
 
 /// What is kept under a key.
@@ -98,6 +107,9 @@ impl Cache {
             gone: Vec::new(),
             disk,
             entrusted: HashMap::new(),
+            writing: HashMap::new(),
+            failed: Failed::default(),
+            given_up: GivenUp::default(),
         }
     }
 
@@ -140,6 +152,9 @@ impl Cache {
 
     /// Asks for the right to fetch it.
     pub(super) fn claim(&mut self, key: &Key, now: Time) -> Claimed {
+        if self.failed.has(key.hash(), now) {
+            return Claimed::Crowded;
+        }
         let mut poke = 0;
         let claimed = self.store.claim(key.hash(), now, &mut poke);
         self.pokes.add(poke);
@@ -164,45 +179,83 @@ impl Cache {
         if !is_own || self.entrusted.is_empty() { None } else { self.entrusted.remove(&hash) }
     }
 
-    /// Keeps a response; who waits for it finds it then. What comes back is to be written into a file, too, or only there.
-    pub(super) fn keep(&mut self, keep: Keep, (now, millis): (Time, Millis)) -> Option<ToWrite> {
-        let Keep { key, marker, head, fetch, claim, body, share, .. } = keep;
+    /// Keeps a response; who waits for it finds it then. What comes back is to be written into files, too or only there.
+    pub(super) fn keep(&mut self, keep: Keep, (now, millis): (Time, Millis)) -> Vec<(ToWrite, Held)> {
+        let Keep { key, at, marker, head, fetch, mut claim, body, share, .. } = keep;
+        let mut files = Vec::new();
         if let Some((key, marker)) = marker {
-            let _ = self.put(&key, &fetch, (MARKER, &[], &marker.encode()), &[], now);
+            let encoded = marker.encode();
+            let put = self.put(&key, &fetch, (MARKER, &[], &encoded), &[], now);
+            if let (Some(disk), false) = (&self.disk, put == Put::Invalidated) {
+                let held = Held {
+                    at: key.clone(),
+                    name: disk.name(key.hash()),
+                    claim: None,
+                    share: None,
+                    is_alone: false,
+                };
+                files.push((ToWrite::marker(&key, encoded, fetch, put == Put::Kept), held));
+            }
         }
         let encoded = head.encode();
         let put = self.put(&key, &fetch, (RESPONSE, &head.tags, &encoded), &body, now);
-        // Also who waits for another one's fetch.
-        self.waiting.wake(key.hash());
-        drop((claim, share));
-        let is_worth_it = match put {
-            Put::Kept => head.life.end().saturating_sub(millis) >= LASTING,
-            Put::TooLong | Put::Full => true,
-            Put::Invalidated => false,
-        };
-        (is_worth_it && self.disk.is_some()).then(|| ToWrite {
-            hash: key.hash(),
-            text: key.text().into(),
-            tags: head.tags,
-            head: encoded,
-            body,
-            fetch,
-            in_memory: put == Put::Kept,
-        })
+        let has_no_room = matches!(put, Put::TooLong | Put::Full);
+        let is_alone = has_no_room && self.disk.is_some();
+        if has_no_room && !is_alone {
+            self.decline_for(&at, if put == Put::TooLong { TOO_LARGE } else { DECLINED }, now);
+        }
+        if !is_alone {
+            // Also who waits for another one's fetch.
+            self.waiting.wake(key.hash());
+            claim = None;
+        }
+        let is_worth_it = is_alone || put == Put::Kept && head.life.end().saturating_sub(millis) >= LASTING;
+        if let Some(disk) = self.disk.as_ref().filter(|_| is_worth_it) {
+            let held = Held { at, name: disk.name(key.hash()), claim, share: Some(share), is_alone };
+            let what = ToWrite {
+                hash: key.hash(),
+                text: key.text().into(),
+                kind: RESPONSE,
+                tags: head.tags,
+                head: encoded,
+                body,
+                fetch,
+                in_memory: put == Put::Kept,
+            };
+            files.push((what, held));
+        }
+        files
     }
 
-    /// A thread has written a file: it is entered in the index.
-    pub(super) fn publish(&mut self, written: Written, now: Time) {
+    /// A thread has written a file: it is entered in the index. Who waits for it finds it then.
+    fn publish(&mut self, written: Written, held: Option<Held>, now: Time) {
         let Written { hash, text, tags, fetch, in_memory, pending } = written;
         let named = Named { hash, text: &text };
-        let (_, gone) = self.store.publish(&named, &fetch, &tags, (pending, in_memory), now);
+        let (put, gone) = self.store.publish(&named, &fetch, &tags, (pending, in_memory), now);
         self.gone.extend(gone);
+        if let Some(held) = held.filter(|held| held.is_alone && put == Put::Full) {
+            self.decline(&held.at, now);
+        }
         self.waiting.wake(hash);
+    }
+
+    /// A file could not be written: what is there under its name is older than what is kept.
+    fn is_not_written(&mut self, held: Held, now: Time) {
+        self.gone.push(held.name);
+        if held.is_alone {
+            self.decline(&held.at, now);
+        }
     }
 
     /// What a thread has read of a file, as a response; a small one goes into memory.
     pub(super) fn brought(&mut self, key: &Key, filed: &Filed, read: Read, now: Time) -> Found {
-        let Read { head: encoded, tags, bans, body } = read;
+        let Read { kind, head: encoded, tags, bans, body } = read;
+        if let (MARKER, ReadBody::Bytes(_)) = (kind, &body) {
+            let object = Object { kind, tags: &tags, head: &encoded, body: &[] };
+            let gone = self.store.put_copy(&named(key), filed, (bans, &object), now);
+            self.gone.extend(gone);
+            return Marker::decode(&encoded).map_or(Found::Nothing, Found::Marker);
+        }
         let Some(head) = Head::decode(&encoded) else { return Found::Nothing };
         let body = match body {
             ReadBody::Bytes(bytes) => {
@@ -266,8 +319,27 @@ impl Cache {
 
     /// What is fetched cannot be kept: for a while nobody waits for it.
     pub(super) fn decline(&mut self, key: &Key, now: Time) {
-        let gone = self.store.decline(&named(key), now.after(DECLINED), now);
+        self.decline_for(key, DECLINED, now);
+    }
+
+    /// The same, of what is larger than what is kept.
+    pub(super) fn decline_large(&mut self, key: &Key, now: Time) {
+        self.decline_for(key, TOO_LARGE, now);
+    }
+
+    fn decline_for(&mut self, key: &Key, lasts: Duration, now: Time) {
+        let gone = self.store.decline(&named(key), now.after(lasts), now);
         self.gone.extend(gone);
+    }
+
+    /// A fetch has failed: for a moment nobody waits for another one. What is kept stays.
+    pub(super) fn note_failed(&mut self, key: &Key, now: Time) {
+        self.failed.add(key.hash(), now);
+    }
+
+    /// Where a copy is given up that was being taken.
+    pub(super) fn given_up(&self) -> GivenUp {
+        self.given_up.clone()
     }
 
     /// Nothing is kept of that URL any more, nor what is being fetched.
@@ -292,13 +364,17 @@ impl Cache {
     }
 
     /// Those who have waited and may go on.
-    pub(super) fn take_woken(&mut self) -> Vec<Owner> {
+    pub(super) fn take_woken(&mut self, now: Time) -> Vec<Owner> {
+        for (key, claim) in self.given_up.take() {
+            self.decline(&key, now);
+            drop(claim);
+        }
         self.waiting.take_woken()
     }
 
     /// Whether there are some.
     pub(super) fn has_woken(&self) -> bool {
-        self.waiting.has_woken()
+        self.waiting.has_woken() || !self.given_up.is_empty()
     }
 
     /// Another worker has poked this one: what somebody here waits for may be there.
@@ -325,13 +401,20 @@ fn named(key: &Key) -> Named<'_> {
 
 impl Context {
     /// Has a thread write a response into a file.
-    pub(super) fn write_kept(&mut self, what: ToWrite) {
+    pub(super) fn write_kept(&mut self, what: ToWrite, held: Held) {
         let Some(disk) = self.cache.disk.clone() else { return };
+        // What is there is replaced; who removed it then would remove the new one.
+        self.cache.gone.retain(|gone| *gone != held.name);
         let number = self.random();
         let work = Box::new(move |_: &mut [u8]| {
-            Outcome::Wrote(disk.write(what, number).map(|one| one.map(Box::new)))
+            Outcome::Wrote(number, disk.write(what, number).map(|one| one.map(Box::new)))
         });
-        self.order_for_cache(Whom::Cache, work);
+        if self.order_for_cache(Whom::Cache, work) {
+            self.cache.writing.insert(number, held);
+        } else {
+            let now = self.now;
+            self.cache.is_not_written(held, now);
+        }
     }
 
     /// Has a thread write one anew, with another head.
@@ -353,17 +436,17 @@ impl Context {
     }
 
     /// A thread has written one.
-    pub(super) fn kept_is_written(&mut self, wrote: std::io::Result<Option<Box<Written>>>) {
-        match wrote {
-            Ok(Some(written)) => {
-                let now = self.now;
-                self.cache.publish(*written, now);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                let kind = "cannot keep a response on disk";
-                self.note_fault(log::Level::Warn, kind, format_args!("worker: {kind}: {error}"));
-            }
+    pub(super) fn kept_is_written(&mut self, number: u64, wrote: std::io::Result<Option<Box<Written>>>) {
+        let (held, now) = (self.cache.writing.remove(&number), self.now);
+        let fault = match wrote {
+            Ok(Some(written)) => return self.cache.publish(*written, held, now),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        held.into_iter().for_each(|held| self.cache.is_not_written(held, now));
+        if let Some(error) = fault {
+            let kind = "cannot keep a response on disk";
+            self.note_fault(log::Level::Warn, kind, format_args!("worker: {kind}: {error}"));
         }
     }
 

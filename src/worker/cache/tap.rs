@@ -3,7 +3,7 @@
 //!
 //! The copy is a matter of the cache alone: whatever becomes of it, the client is not slowed down and gets all that is for it.
 
-use super::Claim;
+use super::{Claim, GivenUp};
 use crate::buf::Segment;
 use crate::cache;
 use crate::cache::key::Key;
@@ -39,6 +39,8 @@ pub(in crate::worker) struct Window {
 pub(in crate::worker) struct Keep {
     /// Under which key.
     pub(in crate::worker) key: Key,
+    /// Under which others look for it.
+    pub(in crate::worker) at: Key,
     /// What stands under the key of the URL then, if that is another one.
     pub(in crate::worker) marker: Option<(Key, Marker)>,
     pub(in crate::worker) head: Head,
@@ -51,6 +53,8 @@ pub(in crate::worker) struct Keep {
     pub(in crate::worker) body: Vec<u8>,
     /// What that holds of the budget.
     pub(in crate::worker) share: Share,
+    /// Where it is given up.
+    pub(in crate::worker) given_up: GivenUp,
 }
 
 impl Tap {
@@ -67,7 +71,7 @@ impl Tap {
             && !keep.take(&segment)
         {
             // Who waits for it is told at once.
-            self.keep = None;
+            self.keep.take().into_iter().for_each(|keep| keep.give_up());
         }
         let Some(Window { first, length: wanted }) = self.window else { return Some(segment) };
         segment.advance(first.saturating_sub(start).min(length));
@@ -85,8 +89,8 @@ impl Tap {
         };
         if let Some(keep) = self.keep.filter(|_| is_whole) {
             let times = (cx.now, cache::millis(cx.wall));
-            if let Some(what) = cx.cache.keep(*keep, times) {
-                cx.write_kept(what);
+            for (what, held) in cx.cache.keep(*keep, times) {
+                cx.write_kept(what, held);
             }
         }
     }
@@ -98,6 +102,11 @@ impl Tap {
 }
 
 impl Keep {
+    /// It is not kept: who waits goes on, and later ones do not wait.
+    fn give_up(self) {
+        self.given_up.add(self.at, self.claim);
+    }
+
     /// Copies a piece of the body; whether it could.
     fn take(&mut self, segment: &Segment) -> bool {
         let length = (self.body.len() as u64).saturating_add(segment.len());

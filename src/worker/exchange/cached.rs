@@ -163,6 +163,14 @@ impl Exchange {
         };
         let Some(keys) = &mut cached.key else { return Looked::On };
         let found = keys.look(&request.head, &mut drive.cx.cache, drive.cx.now);
+        self.use_or_read(found, body, drive)
+    }
+
+    /// The same of what was found, once it is read if it is a file.
+    fn use_or_read(&mut self, found: Found, body: BodyLength, drive: &mut Drive<'_>) -> Looked {
+        let Some(keys) = self.cached.as_deref().and_then(|cached| cached.key.as_ref()) else {
+            return Looked::On;
+        };
         if let Found::Filed(filed) = found {
             if drive.cx.read_kept(drive.owner, &keys.at, filed) {
                 let until = drive.cx.now.after(DISK);
@@ -308,7 +316,7 @@ impl Exchange {
             }
             What::Came(filed, read) => {
                 let found = self.brought(&filed, read, drive);
-                self.use_found(found, body, drive)
+                self.use_or_read(found, body, drive)
             }
         };
         if matches!(looked, Looked::Done) {
@@ -322,12 +330,17 @@ impl Exchange {
         true
     }
 
-    /// What was read of a file.
-    fn brought(&self, filed: &Filed, read: Option<Box<Read>>, drive: &mut Drive<'_>) -> Found {
-        let keys = self.cached.as_ref().and_then(|cached| cached.key.as_ref());
-        match (keys, read) {
-            (Some(keys), Some(read)) => drive.cx.cache.brought(&keys.at, filed, *read, drive.cx.now),
-            _ => Found::Nothing,
+    /// What was read of a file; of what more the key depends on, what that leads to.
+    fn brought(&mut self, filed: &Filed, read: Option<Box<Read>>, drive: &mut Drive<'_>) -> Found {
+        let keys = self.cached.as_deref_mut().and_then(|cached| cached.key.as_mut());
+        let (Some(request), Some(keys), Some(read)) = (&self.request, keys, read) else {
+            return Found::Nothing;
+        };
+        let (cache, now) = (&mut drive.cx.cache, drive.cx.now);
+        match cache.brought(&keys.at, filed, *read, now) {
+            Found::Marker(marker) if keys.marker.is_none() => keys.follow(marker, &request.head, cache, now),
+            Found::Marker(_) => Found::Nothing,
+            found => found,
         }
     }
 
@@ -387,6 +400,11 @@ impl Keys {
             (self.marker, self.at) = (None, self.primary.clone());
             return found;
         };
+        self.follow(marker, head, cache, now)
+    }
+
+    /// What is kept for it where the key depends on more.
+    fn follow(&mut self, marker: Marker, head: &RequestHead, cache: &mut Cache, now: Time) -> Found {
         let variant = self.primary.variant(&marker, head, cache.secret);
         self.marker = Some(marker);
         let Some(variant) = variant else { return Found::Declined };

@@ -28,6 +28,9 @@ impl Exchange {
         drive: &mut Drive<'_>,
     ) {
         self.note(fault, detail, drive.cx);
+        if fault.row().status >= 500 {
+            self.note_failed_fetch(drive);
+        }
         if fault.row().status >= 500 && self.is_better_kept(None, drive) {
             return;
         }

@@ -211,6 +211,7 @@ impl Exchange {
     /// Answers with the site's page for an error of the upstream.
     fn answer_page_instead(&mut self, head: ResponseHead, drive: &mut Drive<'_>) {
         self.answered = Some(drive.cx.now);
+        self.note_failed_fetch(drive);
         if let Step::Proxy(mut run) = std::mem::replace(&mut self.step, Step::Sent) {
             run.discard(drive.cx);
         }

@@ -118,3 +118,26 @@ fn what_is_in_a_file_is_made_fresh_again_by_a_304() {
     assert_eq!((reply.field("x-kind"), reply.body.len()), (Some("new"), 3_000_000));
     assert_eq!(files(&server), 1);
 }
+
+#[test]
+fn what_varies_outlives_a_restart_on_disk() {
+    let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=600\nVary: X-Lang\n\n{n}")]);
+    let cache = crate::harness::Directory::new();
+    let top = format!("cache: (path: \"{}\"),", cache.path().join("kept").display());
+    let start = || Setup::new(&configuration(upstream.address, "true", &top)).start();
+    let ask = |server: &Server, lang| super::ask(server, "GET", "/a", &[("X-Lang", lang)]);
+    let mut server = start();
+    assert_eq!((ask(&server, "a").text(), ask(&server, "b").text()), ("1".to_owned(), "2".to_owned()));
+    wait_until(SOON, "two variants, and what tells them apart", || {
+        holds(files(&server) == 3, files(&server))
+    });
+    assert_eq!(server.end(Signal::SIGTERM), Some(0));
+    let server = start();
+    for (lang, text) in [("b", "2"), ("a", "1")] {
+        wait_until(SOON, "it is found again", || {
+            let reply = ask(&server, lang);
+            holds(is_hit(&reply) && reply.text() == text, (reply.status, reply.fields))
+        });
+    }
+    assert!(!is_hit(&ask(&server, "c")));
+}

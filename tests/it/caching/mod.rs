@@ -10,6 +10,7 @@ mod policies;
 mod purging;
 mod stale;
 mod told_apart;
+mod waiting;
 
 use crate::harness::{Connection, Reply, Server, Setup, Upstream};
 use std::collections::HashMap;

@@ -58,7 +58,7 @@ impl Exchange {
         cached.note.forward_status = status;
         cached.note.detail = Some("error");
         // Those who wait are to see that it fails, too.
-        cached.claim = None;
+        self.note_failed_fetch(drive);
         self.end_run(drive);
         self.give(&stale, drive);
         true
@@ -78,6 +78,15 @@ impl Exchange {
         }
         (cached.claim, cached.stale, cached.fetch) = (None, None, None);
         cached.word = "BYPASS";
+    }
+
+    /// Nothing comes of what it has asked for: nobody need wait for it, nor see the same after it.
+    pub(in super::super) fn note_failed_fetch(&mut self, drive: &mut Drive<'_>) {
+        let Some(cached) = self.cached.as_deref_mut().filter(|cached| cached.first.is_some()) else { return };
+        if let Some(keys) = &cached.key {
+            drive.cx.cache.note_failed(&keys.at, drive.cx.now);
+        }
+        cached.claim = None;
     }
 
     /// What ran for the request is given up.
@@ -164,12 +173,18 @@ impl Exchange {
         let keep = match (admitted, claim) {
             (Ok(_), _) if is_too_large => {
                 cached.note.detail = Some("max-object");
+                if let Some(keys) = &cached.key {
+                    // Those who wait go on as they came, with the range that they want.
+                    drive.cx.cache.decline_large(&keys.at, drive.cx.now);
+                }
                 None
             }
             (Ok(admitted), claim) => {
                 let (key, marker) = cached.where_to(&admitted, &request.head, drive.cx).unzip();
-                key.zip(cached.fetch).map(|(key, fetch)| Keep {
+                let at = cached.key.as_ref().map(|keys| keys.at.clone());
+                key.zip(at).zip(cached.fetch).map(|((key, at), fetch)| Keep {
                     key,
+                    at,
                     marker: marker.flatten(),
                     head: admitted.head,
                     fetch,
@@ -177,6 +192,7 @@ impl Exchange {
                     most,
                     body: Vec::new(),
                     share: drive.cx.store.budget.share(),
+                    given_up: drive.cx.cache.given_up(),
                 })
             }
             (Err(why), claim) => {
