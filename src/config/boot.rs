@@ -34,7 +34,6 @@ pub struct WorkerBoot {
     /// The roster of the servers of upstreams (shared memory too), as this worker may use it.
     pub(crate) roster: crate::balance::WorkerRoster<'static>,
     /// What workers share of the response cache, as this worker may use it.
-    #[allow(dead_code, reason = "the worker has its cache in a moment")]
     pub(crate) cache: crate::cache::store::WorkerStore<'static>,
     /// The directory of its files (`sys::place::Files`); `None`: nothing is kept on disk.
     pub(crate) cache_files: Option<OwnedFd>,

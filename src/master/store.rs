@@ -168,7 +168,6 @@ impl Store {
     ///
     /// # Errors
     /// It holds, but could not be written down: a restart would undo it for what is on disk.
-    #[allow(dead_code, reason = "the worker has its cache in a moment")]
     pub(super) fn ban(&self, ban: &Ban<'_>) -> io::Result<()> {
         self.master().ban(ban);
         match &self.directory {

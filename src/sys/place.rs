@@ -9,7 +9,6 @@
 mod admit;
 mod aside;
 mod beside;
-#[allow(dead_code, reason = "the worker has its cache in a moment")]
 mod files;
 mod walk;
 

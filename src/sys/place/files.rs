@@ -36,14 +36,6 @@ impl Files {
         Self { directory }
     }
 
-    /// The same, by another descriptor.
-    ///
-    /// # Errors
-    /// EMFILE.
-    pub(crate) fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { directory: self.directory.try_clone()? })
-    }
-
     /// Opens one for reading.
     ///
     /// # Errors

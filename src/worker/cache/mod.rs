@@ -292,6 +292,7 @@ impl Cache {
                 let what = ToWrite {
                     hash: key.hash(),
                     text: key.text().into(),
+                    kind: RESPONSE,
                     tags: head.tags.clone(),
                     head: encoded,
                     body: Vec::new(),
@@ -422,7 +423,7 @@ impl Context {
         let Some(disk) = self.cache.disk.clone() else { return };
         let number = self.random();
         let work = Box::new(move |_: &mut [u8]| {
-            Outcome::Wrote(disk.write_again(what, &of, number).map(|one| one.map(Box::new)))
+            Outcome::Wrote(number, disk.write_again(what, &of, number).map(|one| one.map(Box::new)))
         });
         self.order_for_cache(Whom::Cache, work);
     }

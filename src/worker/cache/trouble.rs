@@ -38,7 +38,10 @@ impl Failed {
 
 /// What was found on its way not to be kept; those who wait are told once the turn is over.
 #[derive(Clone, Default)]
-pub(in crate::worker) struct GivenUp(Rc<RefCell<Vec<(Key, Option<Claim>)>>>);
+pub(in crate::worker) struct GivenUp(Rc<RefCell<Vec<Wanted>>>);
+
+/// Under which key others look for it, and the right to fetch it.
+type Wanted = (Key, Option<Claim>);
 
 impl GivenUp {
     /// One more. The claim holds until they are told.
@@ -46,7 +49,7 @@ impl GivenUp {
         self.0.borrow_mut().push((key, claim));
     }
 
-    pub(super) fn take(&self) -> Vec<(Key, Option<Claim>)> {
+    pub(super) fn take(&self) -> Vec<Wanted> {
         std::mem::take(&mut *self.0.borrow_mut())
     }
 

@@ -48,6 +48,7 @@ impl Scene {
         let hash = self.store.secret().hash(text);
         let fetch = self.store.fetch(hash);
         ToWrite {
+            kind: RESPONSE,
             hash,
             text: text.into(),
             tags: vec![5],

@@ -31,7 +31,7 @@ impl Bench {
     fn ask_own(&mut self, path: &str, until: Time) -> Owner {
         let whom = Owner { client: self.key, stream: 7 };
         let given = self.given(path);
-        self.worker.cx.ask_own(Ask { whom: Some(whom), given, until });
+        self.worker.cx.ask_own(Ask { whom: Some(whom), given, until, claim: None });
         self.run();
         whom
     }
@@ -69,7 +69,7 @@ fn an_answer_comes_to_whom_it_is_for_and_nothing_is_left() {
 fn nobody_may_wait_for_it() {
     let mut bench = Bench::new("own-nobody", r#"path: "/", to: Respond(status: 200, body: "x")"#, &[]);
     let given = bench.given("/");
-    bench.worker.cx.ask_own(Ask { whom: None, given, until: Time::NEVER });
+    bench.worker.cx.ask_own(Ask { whom: None, given, until: Time::NEVER, claim: None });
     bench.run();
     assert!(bench.is_left());
 }
