@@ -13,7 +13,7 @@ import time
 
 from . import chart, install, machine, processes, report, servers
 
-CASES = ["static", "proxy", "failover", "tls", "h2", "wsgi", "asgi", "cgi", "load", "reload", "memory", "wake", "reading"]
+CASES = ["static", "proxy", "cache", "compress", "policies", "flood", "failover", "tls", "h2", "wsgi", "asgi", "cgi", "load", "reload", "memory", "wake", "reading"]
 REPOSITORY = servers.BENCHES.parent
 
 

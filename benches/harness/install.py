@@ -14,7 +14,7 @@ PACKAGES = {
     "wrk": ("wrk", None), "nginx": ("nginx", "nginx"), "h2o": ("h2o", "h2o"), "lighttpd": ("lighttpd", "lighttpd"),
     "haproxy": ("haproxy", "haproxy"), "caddy": ("caddy", "caddy"), "h2load": ("nghttp2-client", None),
     "uwsgi": ("uwsgi-core uwsgi-plugin-python3", None), "valgrind": ("valgrind", None),
-    "apache2": ("apache2", "apache2"),
+    "apache2": ("apache2", "apache2"), "varnishd": ("varnish", "varnish"), "nginx-brotli": ("libnginx-mod-http-brotli-filter", None),
     # What the program of CGI is compiled with.
     "cc": ("gcc libc6-dev", None),
     # What bjoern is compiled with.
@@ -32,6 +32,8 @@ def say(text):
 def there(name):
     if name == "libev":
         return os.path.exists("/usr/include/ev.h")
+    if name == "nginx-brotli":
+        return os.path.exists("/usr/lib/nginx/modules/ngx_http_brotli_filter_module.so")
     return shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 
 

@@ -56,6 +56,8 @@ PROGRAMS = {
     "h2o": ("h2o", ["-c", "@CONF@"], ["-v"]),
     "lighttpd": ("lighttpd", ["-D", "-f", "@CONF@"], ["-v"]),
     "haproxy": ("haproxy", ["-db", "-f", "@CONF@"], ["-v"]),
+    "varnishd": ("varnishd", ["-F", "-a", "127.0.0.1:@PORT@", "-f", "@CONF@", "-n", "@RUN@/varnish", "-s", "malloc,64m", "-j", "none",
+                              "-p", "thread_pools=1", "-p", "timeout_idle=600"], ["-V"]),
     "apache2": ("apache2", ["-D", "FOREGROUND", "-f", "@CONF@"], ["-v"]),
     "caddy": ("caddy", ["run", "--config", "@CONF@", "--adapter", "caddyfile"], ["version"]),
     "hatchery": ("hatchery", ["run", "-c", "@CONF@"], ["--version"]),
@@ -63,7 +65,8 @@ PROGRAMS = {
     "uwsgi": ("uwsgi", ["--ini", "@CONF@"], ["--version"]),
 }
 FILES = {"nginx": "nginx.conf", "h2o": "h2o.yaml", "lighttpd": "lighttpd.conf", "haproxy": "haproxy.cfg",
-         "apache2": "apache2.conf", "caddy": "Caddyfile", "hatchery": "hatchery.ron", "before": "hatchery.ron", "uwsgi": "uwsgi.ini"}
+         "apache2": "apache2.conf", "caddy": "Caddyfile", "varnishd": "varnish.vcl",
+         "hatchery": "hatchery.ron", "before": "hatchery.ron", "uwsgi": "uwsgi.ini"}
 
 
 def find(place, name):
@@ -117,7 +120,7 @@ class Server:
     def command(self, name, conf):
         program, arguments, _ = PROGRAMS[name]
         return [find(self.place, program)] + [
-            one.replace("@CONF@", str(conf)).replace("@RUN@", str(self.run)) for one in arguments]
+            one.replace("@CONF@", str(conf)).replace("@RUN@", str(self.run)).replace("@PORT@", str(self.port)) for one in arguments]
 
     def spawn(self, argv, cwd=None, env=None):
         env = dict(os.environ if env is None else env, XDG_CONFIG_HOME=str(self.run), XDG_DATA_HOME=str(self.run))
