@@ -173,7 +173,8 @@ impl Exchange {
         let keep = match (admitted, claim) {
             (Ok(_), _) if is_too_large => {
                 cached.note.detail = Some("max-object");
-                if let Some(keys) = &cached.key {
+                let tells = cached.first.is_some() && !cached.asked.authorized;
+                if let Some(keys) = cached.key.as_ref().filter(|_| tells) {
                     // Those who wait go on as they came, with the range that they want.
                     drive.cx.cache.decline_large(&keys.at, drive.cx.now);
                 }
