@@ -40,7 +40,7 @@ impl Segment {
     /// # Errors
     /// As [`Shared::in_file`].
     pub(super) fn new(config: &Config) -> io::Result<Self> {
-        let (shared, file) = Shared::in_file(table::words(config.limits.table))?;
+        let (shared, file) = Shared::in_file_of_name(c"hatchery-limits", table::words(config.limits.table))?;
         MasterTable::new(shared.words()).begin([fd::random(), fd::random()]);
         Ok(Self { shared, file: file.into() })
     }

@@ -397,7 +397,7 @@ fn workers_that_die_at_any_time_leave_no_count_behind() {
 fn table_of(master: Process) -> (File, u64) {
     let folder = format!("/proc/{}/fd", master.pid);
     let memory = std::fs::read_dir(&folder).unwrap().flatten().filter(|entry| {
-        std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().contains("hatchery-board"))
+        std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().contains("hatchery-limits"))
     });
     let found = memory.filter_map(|entry| {
         let file = File::options().read(true).write(true).open(entry.path()).ok()?;
