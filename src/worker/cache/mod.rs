@@ -21,7 +21,7 @@ use super::reader::{Origin, Outcome, Whom, Work};
 use crate::buf::OpenFile;
 use crate::cache::hash::Secret;
 use crate::cache::key::Key;
-use crate::cache::store::{self, Count, Fetch, FileName, Filed, Named, Object, Put, WorkerStore};
+use crate::cache::store::{self, Count, Fetch, FileName, Filed, Named, Object, Put, Seen, WorkerStore};
 use crate::cache::stored::Head;
 use crate::cache::vary::Marker;
 use crate::cache::{self, Millis};
@@ -54,7 +54,7 @@ pub(super) struct Cache {
     pub(super) secret: Secret,
     store: WorkerStore<'static>,
     row: u16,
-    front: Front,
+    front: Front<Seen>,
     waiting: Waiting,
     pokes: Pokes,
     /// Files to which nothing leads any more.
