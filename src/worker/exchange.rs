@@ -17,6 +17,7 @@
 
 mod admit;
 mod apps;
+mod body;
 mod cached;
 mod faults;
 mod files;
@@ -28,6 +29,7 @@ mod limited;
 mod live;
 mod own;
 mod proxied;
+mod request;
 mod respond;
 mod rewrite;
 mod secure;
@@ -51,14 +53,12 @@ use crate::gateway;
 use crate::gateway::accel::Answerer;
 use crate::h1;
 use crate::http::fault::{Fault, Refusal};
-use crate::http::target::{self, Host, Target};
-use crate::http::{BodyLength, Fields, RequestHead, ResponseHead, forwarded, location, written};
-use crate::policy::condition::Facts;
+use crate::http::{BodyLength, RequestHead, ResponseHead, forwarded};
 use crate::timer::{Time, Wall};
+use body::takes;
 use files::{Reading, SoFar};
 pub(super) use own::Given;
-use std::borrow::Cow;
-use std::io;
+use request::{Request, client_field, default_host};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -125,19 +125,6 @@ pub(super) struct Exchange {
     waits: Option<Time>,
     queued: Option<Duration>,
     step: Step,
-}
-
-/// What is known once the head was understood.
-struct Request {
-    head: RequestHead,
-    target: Target,
-    host: Host,
-    origin: forwarded::Origin,
-    /// Indices of the site, and of site and location.
-    site: Option<usize>,
-    place: Option<(usize, usize)>,
-    /// The targets that it had before rewrites.
-    rewrites: Vec<Vec<u8>>,
 }
 
 enum Step {
@@ -424,146 +411,6 @@ impl Exchange {
         }
     }
 
-    // ---- the request body -----------------------------------------------------------------------------------------
-
-    /// Whether more of the request body may be read.
-    pub(super) fn wants_body(&self) -> bool {
-        match &self.step {
-            Step::Waiting(_) | Step::Awaiting(_) | Step::Reading(_) => false,
-            Step::Proxy(run) => run.wants_body(),
-            Step::Tunnel(run) => run.wants_client(),
-            Step::WebSocket(run) => run.wants_client(),
-            Step::Spooling { .. } | Step::Telling(_) | Step::Filtering(_) | Step::Sent => true,
-            // What comes before there is a tunnel is for the tunnel.
-            Step::Queued { .. } | Step::App(_) | Step::Shared(_) => !self.asks_tunnel(),
-        }
-    }
-
-    /// The next bytes of the request body.
-    pub(super) fn on_body(&mut self, mut bytes: Vec<u8>, drive: &mut Drive<'_>) {
-        if self.is_led() && !self.is_tunnel() {
-            // It was for the one who has led to another.
-            return;
-        }
-        match &mut self.step {
-            Step::Spooling { spool, .. } => {
-                if let Err(error) = spool.push(&mut bytes, &drive.cx.store) {
-                    self.cannot_spool(&error, bytes, drive);
-                }
-            }
-            Step::Proxy(run) => run.push_body(bytes.into()),
-            Step::Tunnel(_) => self.pass_up(bytes, drive),
-            Step::WebSocket(run) => run.feed(bytes, drive.cx.now),
-            Step::Waiting(_)
-            | Step::Awaiting(_)
-            | Step::Reading(_)
-            | Step::Queued { .. }
-            | Step::App(_)
-            | Step::Shared(_)
-            | Step::Telling(_)
-            | Step::Filtering(_)
-            | Step::Sent => {}
-        }
-    }
-
-    /// A body cannot be kept: its upstream gets it as it comes, if it takes such a one. `bytes`: what was not kept.
-    fn cannot_spool(&mut self, error: &io::Error, bytes: Vec<u8>, drive: &mut Drive<'_>) {
-        let detail = format!("{}: {error}", drive.config.temp_dir.display());
-        match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Spooling { whom: Collector::Upstream(upstream, body), spool }
-                if takes(upstream, body, drive.config) =>
-            {
-                let line = format!(
-                    "worker: cannot keep a request body in {detail}; its upstream waits for its client"
-                );
-                drive.cx.note_fault(log::Level::Error, &line, format_args!("{line}"));
-                self.start_proxy(upstream, Body::Announced(body), drive);
-                if let Step::Proxy(run) = &mut self.step {
-                    let (mut kept, _share) = spool.into_queue();
-                    while let Some(piece) = kept.pop() {
-                        run.push_body(piece);
-                    }
-                    run.push_body(bytes.into());
-                }
-            }
-            _ => {
-                drive.reply.last();
-                self.fail_with(Fault::Spool, &detail, None, drive);
-            }
-        }
-    }
-
-    /// What follows the request body, which ends next.
-    pub(super) fn on_trailers(&mut self, mut trailers: Fields, drive: &mut Drive<'_>) {
-        self.choose_trailers(&mut trailers, drive);
-        match &mut self.step {
-            _ if trailers.is_empty() || self.led.is_some() => {}
-            Step::Spooling { spool, .. } => spool.push_trailers(Box::new(trailers)),
-            Step::Proxy(run) => run.push_trailers(Box::new(trailers)),
-            Step::Waiting(_)
-            | Step::Awaiting(_)
-            | Step::Reading(_)
-            | Step::Queued { .. }
-            | Step::App(_)
-            | Step::Shared(_)
-            | Step::Tunnel(_)
-            | Step::WebSocket(_)
-            | Step::Telling(_)
-            | Step::Filtering(_)
-            | Step::Sent => {}
-        }
-    }
-
-    /// The request body is complete.
-    pub(super) fn on_body_end(&mut self, drive: &mut Drive<'_>) {
-        if !self.is_led() || self.is_tunnel() {
-            self.end_body(drive);
-        }
-    }
-
-    /// Whoever answers has all of the body that there is for it.
-    fn end_body(&mut self, drive: &mut Drive<'_>) {
-        match std::mem::replace(&mut self.step, Step::Sent) {
-            Step::Spooling { whom: Collector::App(app), spool } => {
-                self.ask_for_unit(app, spool.finish(), drive);
-            }
-            Step::Spooling { whom: Collector::Upstream(upstream, _), mut spool } => {
-                let trailers = spool.take_trailers();
-                let (body, share) = spool.into_queue();
-                self.start_proxy(upstream, Body::Whole(body, share, trailers), drive);
-            }
-            Step::Proxy(mut run) => {
-                run.end_body();
-                self.step = Step::Proxy(run);
-            }
-            Step::Tunnel(mut run) => {
-                run.client_ended();
-                self.step = Step::Tunnel(run);
-            }
-            Step::WebSocket(mut run) => {
-                run.client_ended();
-                self.step = Step::WebSocket(run);
-            }
-            step => self.step = step,
-        }
-    }
-
-    /// The protocol refuses the request, or the rest of its body: too large, malformed or too slow.
-    pub(super) fn on_refused(
-        &mut self,
-        refusal: Refusal,
-        line: Option<Box<h1::Line>>,
-        drive: &mut Drive<'_>,
-    ) {
-        self.refused = line;
-        self.cancel(drive);
-        if drive.reply.has_begun() {
-            drive.reply.break_off();
-        } else {
-            self.refuse(refusal, drive);
-        }
-    }
-
     // ---- progress -------------------------------------------------------------------------------------------------
 
     /// When it must be looked at although nothing happens.
@@ -802,107 +649,4 @@ impl Exchange {
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.step, Step::Sent)
     }
-}
-
-impl Request {
-    /// As conditions see it.
-    fn facts<'a>(&'a self, config: &'a Config) -> Facts<'a> {
-        Facts {
-            host: &self.host.name,
-            client: self.origin.client,
-            scheme: self.origin.scheme,
-            conditions: &config.conditions,
-            ..Facts::of(&self.head, &self.target)
-        }
-    }
-
-    /// Looks for the location of its site that takes it.
-    fn find_place(&mut self, config: &Config, cx: &Context) {
-        let location = |site: usize| {
-            cx.table.location(site, self.target.path(), &self.facts(config)).map(|at| (site, at))
-        };
-        self.place = self.site.and_then(location);
-    }
-
-    /// Method and target, for the log.
-    fn line(&self) -> String {
-        let (method, target) = (self.head.method_bytes(), self.head.written());
-        format!("{} {}", String::from_utf8_lossy(method), String::from_utf8_lossy(target).escape_debug())
-    }
-
-    /// Host and port as the client wrote them, those of an absolute target first (RFC 9112 §3.2.2); where it wrote
-    /// none, the name of the site.
-    fn authority(&self) -> &[u8] {
-        let written = self.target.authority(self.head.target()).or_else(|| self.head.get("host"));
-        written.unwrap_or(&self.host.name)
-    }
-
-    /// A template of a location, made of this request; `None`: none has been found for it.
-    fn render(&self, template: &str, cx: &Context) -> Option<Vec<u8>> {
-        self.place?;
-        Some(self.render_with(template, None, false, cx))
-    }
-
-    /// The same with groups of another regular expression than that of its location, if there are some.
-    fn render_with(
-        &self,
-        template: &str,
-        groups: Option<Vec<(String, Vec<u8>)>>,
-        keeps_query: bool,
-        cx: &Context,
-    ) -> Vec<u8> {
-        let (raw, path) = (self.head.target(), self.target.path());
-        let has_groups = location::groups_of(template).next().is_some();
-        let of_place =
-            || self.place.filter(|_| has_groups).map(|(site, place)| cx.table.groups(site, place, path));
-        let groups = groups.or_else(of_place).unwrap_or_default();
-        let rest = self.place.map_or(path, |(site, place)| cx.table.rest(site, place, path));
-        let (authority, scheme) = (self.authority(), self.origin.scheme);
-        let asked = written::Asked { target: &self.target, raw, rest, authority, scheme };
-        written::fill(template, &asked, &groups, keeps_query)
-    }
-
-    /// What of its path stands for the root of scripts, without a slash at the end.
-    fn mount_of_scripts(&self, cx: &Context) -> &str {
-        let path = self.target.path();
-        let file = self.place.map_or(path, |(site, place)| cx.table.file(site, place, path));
-        let mount = path.get(..path.len() - file.len()).unwrap_or_default();
-        std::str::from_utf8(mount).unwrap_or_default().trim_end_matches('/')
-    }
-
-    /// Path and query as the client wrote them, whatever a rewrite has made of them.
-    fn written_origin(&self) -> Cow<'_, [u8]> {
-        if !self.head.is_rewritten() {
-            return written::origin_form(&self.target, self.head.target());
-        }
-        let first = self.head.written();
-        match target::parse(self.head.method(), first) {
-            Ok(target) => written::origin_form(&target, first),
-            Err(_) => Cow::Borrowed(first),
-        }
-    }
-
-    /// Whether the request announced a body, be it an empty one.
-    fn has_body(&self) -> bool {
-        self.head.get("content-length").is_some() || self.head.get("transfer-encoding").is_some()
-    }
-}
-
-/// The field that tells who the client is.
-fn client_field<'a>(request: &Request, config: &'a Config) -> Option<&'a str> {
-    config.sites.get(request.site?)?.client_address.as_ref().map(FieldName::as_str)
-}
-
-/// Whether an upstream takes such a body while it comes.
-fn takes(upstream: usize, body: BodyLength, config: &Config) -> bool {
-    let protocol = config.upstream(upstream).map(|upstream| upstream.protocol).unwrap_or_default();
-    body != BodyLength::Unknown || !protocol.wants_length()
-}
-
-/// The host of a request that names none: the canonical one, or the first plain name of its site.
-fn default_host(site: Option<&Site>) -> Host {
-    let of = |site: &Site| site.names.iter().find_map(|name| name.plain().map(str::to_owned));
-    let plain = site.and_then(|site| site.canonical.clone().or_else(|| of(site)));
-    let name = plain.map_or_else(|| Rc::from(*b"localhost"), |name| name.as_bytes().into());
-    Host { name, port: None }
 }
