@@ -12,7 +12,7 @@
 //! for anybody. Who finds the claim of another one writes its row down *first* and *then* looks whether the claim is still
 //! there; who gives a claim up does so first and then looks who waits: one of the two sees the other.
 //!
-//! The claims of a worker that died are cleared by the master; any claim ends after [`LASTS`], if it was not renewed. Tags may
+//! The claims of a worker that died are cleared by the master; any claim ends after [`LASTS`]. Tags may
 //! coincide: then somebody waits for the wrong fetch, and looks again when that is over.
 
 use super::index::millis;
@@ -21,7 +21,7 @@ use super::view::View;
 use crate::timer::Time;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// How long a claim holds that is not renewed, in milliseconds.
+/// How long a claim holds, in milliseconds.
 const LASTS: u64 = 60_000;
 const SINCE: u64 = (1 << 34) - 1;
 const BIDS: u64 = 1;
@@ -159,17 +159,6 @@ impl View<'_> {
 
     fn take_waiting(&self, at: usize) -> u64 {
         self.shared(at + WAYS).map_or(0, |waits| waits.swap(0, SeqCst))
-    }
-
-    /// Has a claim hold for longer, of a fetch that goes on; false: it was lost.
-    pub fn renew(&self, claimed: &mut Claimed, now: Time) -> bool {
-        let Some(word) = Word::decode(claimed.word) else { return false };
-        let renewed = Word { since: millis(now), ..word }.encode();
-        let has = self.exchange(claimed.at, claimed.word, renewed);
-        if has {
-            claimed.word = renewed;
-        }
-        has
     }
 
     /// Clears what a worker has left that was reaped. The rows come back that are to be poked.
