@@ -129,7 +129,7 @@ pub fn admit(exchange: &Exchange<'_>, settings: &Settings, secret: Secret) -> Re
         return Err(Refused::SetCookie);
     }
     let vary = vary::Names::of(fields).map_err(|vary::Unusable| Refused::Vary)?;
-    let tags = if settings.tags { tags::of(fields, secret).ok_or(Refused::Tags)? } else { Vec::new() };
+    let tags = if settings.tags { tags::of(fields.iter(), secret).ok_or(Refused::Tags)? } else { Vec::new() };
     let date = fresh::date_of(fields, times.received);
     let age = fresh::initial_age(fields, times, date);
     let lifetime = said.lifetime(fields, (status.0, date), age, settings);

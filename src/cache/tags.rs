@@ -2,13 +2,13 @@
 //! `Surrogate-Key: a b`. Case counts. They are kept as hashes.
 
 use super::hash::Secret;
-use crate::http::{Fields, Names};
+use crate::http::Names;
 
 /// A response with more of them is not kept: one that did not know all of them could not be purged by the others.
 const MOST: usize = 256;
 
 /// The fields.
-pub(super) const FIELDS: Names = Names::new(&["cache-tag", "surrogate-key"]);
+pub(crate) const FIELDS: Names = Names::new(&["cache-tag", "surrogate-key"]);
 
 /// The hash of a tag.
 #[must_use]
@@ -17,10 +17,11 @@ pub fn hash(tag: &[u8], secret: Secret) -> u64 {
     secret.hash(tag) as u64
 }
 
-/// The hashes of the tags of a response, sorted; `None`: they are too many.
-pub(super) fn of(fields: &Fields, secret: Secret) -> Option<Vec<u64>> {
+/// The hashes of the tags that these fields name, sorted; `None`: they are too many.
+#[must_use]
+pub fn of<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, secret: Secret) -> Option<Vec<u64>> {
     let mut tags = Vec::new();
-    for (name, value) in fields.iter().filter(|(name, _)| FIELDS.has(name)) {
+    for (name, value) in fields.filter(|(name, _)| FIELDS.has(name)) {
         let is_listed = name.len() == "cache-tag".len();
         let ends = |byte: &u8| if is_listed { *byte == b',' } else { byte.is_ascii_whitespace() };
         let words = value.split(ends).map(<[u8]>::trim_ascii).filter(|word| !word.is_empty());

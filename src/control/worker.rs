@@ -178,6 +178,13 @@ pub enum ToMaster {
         /// Requests that were not, as the limit is only tried.
         spared: u64,
     },
+    /// A client that may do so has asked to take this out of what is kept of a site.
+    Purge {
+        /// The site, by its label.
+        site: String,
+        /// What of it.
+        what: Purge,
+    },
     /// Another directory has the path of a static root now.
     RootReplaced,
     /// It is busier, or less busy, than it said last (at first: Low).
@@ -224,6 +231,22 @@ pub enum ToMaster {
         /// The same, with the request.
         reason: String,
     },
+}
+
+/// What of a site is purged by request, more than one URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purge {
+    /// All URLs that begin like this, as it stands in a key.
+    Prefix(String),
+    /// What has one of these tags, by their hashes.
+    Tags(Vec<u64>),
+}
+
+impl Purge {
+    /// Tags that one message names at most: each is a ban, and few are remembered.
+    pub(crate) const MOST_TAGS: usize = 32;
+    /// Bytes of a prefix at most: of a longer one a ban knows the beginning only.
+    pub(crate) const LONGEST_PREFIX: usize = 500;
 }
 
 /// Most bytes of a message with its length: PIPE_BUF of Linux (pipe(7)).
@@ -380,6 +403,8 @@ mod tests {
             ToMaster::Ran { at: UNIT },
             ToMaster::Faults { upstream: "api".to_owned(), word: "closed".to_owned(), count: 3 },
             ToMaster::Limited { label: "class search".to_owned(), refused: 3, spared: 0 },
+            ToMaster::Purge { site: "a".to_owned(), what: Purge::Prefix("http://a/\"".to_owned()) },
+            ToMaster::Purge { site: "a".to_owned(), what: Purge::Tags(vec![0, u64::MAX]) },
             ToMaster::Load(Load::Low),
             ToMaster::Load(Load::High),
             ToMaster::Failed("no such directory".to_owned()),
@@ -426,6 +451,18 @@ mod tests {
                 };
                 assert!(text.starts_with(&kept) && kept.len() > 100 && reader.into_rest().is_empty());
             }
+        }
+    }
+
+    #[test]
+    fn the_largest_purge_fits_into_a_packet() {
+        for what in
+            [Purge::Prefix("\"".repeat(Purge::LONGEST_PREFIX)), Purge::Tags(vec![u64::MAX; Purge::MOST_TAGS])]
+        {
+            let packet = ToMaster::Purge { site: "s".repeat(2000), what: what.clone() }.encode();
+            assert!(packet.len() <= PACKET, "{}", packet.len());
+            let heard = Reader::from(packet).poll().unwrap();
+            assert!(matches!(heard, Some(ToMaster::Purge { what: heard, .. }) if heard == what));
         }
     }
 

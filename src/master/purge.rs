@@ -7,6 +7,7 @@ use crate::cache::store::{Ban, Count, Url};
 use crate::cache::tags;
 use crate::config::{Config, Site, render_host, suggestion};
 use crate::control::command::{CacheStatus, Purged, Response};
+use crate::control::worker::Purge;
 use crate::http::target::Host;
 use crate::http::{Method, Scheme, target};
 
@@ -52,6 +53,32 @@ impl Master {
         }
     }
 
+    /// A worker was asked for it by a client that may. It holds at once, and is written down at the end of the turn: so
+    /// however often workers say so, the file is written once for all that.
+    pub(super) fn purge_asked(&mut self, site: &str, what: &Purge) {
+        let all = Ban { site: Some(site.as_bytes()), ..Ban::ALL };
+        match what {
+            Purge::Prefix(start) => {
+                self.cache.ban_for_now(&Ban { url: Url::Begins(start.as_bytes()), ..all });
+            }
+            Purge::Tags(tags) => {
+                for tag in tags.iter().take(Purge::MOST_TAGS) {
+                    self.cache.ban_for_now(&Ban { tag: Some(*tag), ..all });
+                }
+            }
+        }
+    }
+
+    /// Writes down what was purged in this turn.
+    pub(super) fn write_purges(&mut self) {
+        if let Err(error) = self.cache.write_down() {
+            log::error!(
+                target: "hatchery",
+                "what was purged by request is purged, but not for files after a restart: cannot write that down: {error}"
+            );
+        }
+    }
+
     /// How it is with it; `None`: no place uses it.
     pub(super) fn cache_status(&self) -> Option<CacheStatus> {
         let config = &self.current.config;
@@ -71,7 +98,7 @@ impl Master {
         })
     }
 
-    fn ban(&self, what: &str, bans: &[Ban<'_>]) -> Result<String, String> {
+    fn ban(&mut self, what: &str, bans: &[Ban<'_>]) -> Result<String, String> {
         for ban in bans {
             self.cache.ban(ban).map_err(|error| {
                 format!(

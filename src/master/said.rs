@@ -109,6 +109,7 @@ impl Master {
                     worker.credentials = serial.min(self.keyring.serial());
                 }
             }
+            ToMaster::Purge { site, what } => self.purge_asked(&site, &what),
             ToMaster::RootReplaced => self.root_replaced(now),
             ToMaster::Log(status) => self.note_log(id, &status),
             ToMaster::Faults { upstream, word, count } => self.note_faults(upstream, &word, count),

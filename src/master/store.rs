@@ -40,6 +40,9 @@ pub(super) struct Store {
     sizes: Sizes,
     /// Where the directory is, and the files in it.
     directory: Option<(PathBuf, Carried)>,
+    /// Something was purged that is not written down yet.
+    #[serde(skip)]
+    is_unwritten: bool,
 }
 
 /// As it travels to the next program.
@@ -89,7 +92,7 @@ impl Store {
         let (shared, file) = mapped.map_err(|error| {
             format!("cache.memory: {} bytes cannot be mapped: {error}; choose fewer", sizes.memory)
         })?;
-        Ok(Self { shared, file: file.into(), sizes, directory: None })
+        Ok(Self { shared, file: file.into(), sizes, directory: None, is_unwritten: false })
     }
 
     fn begin(&self, secret: Option<Secret>) {
@@ -111,7 +114,7 @@ impl Store {
             && let Ok(shared) = Shared::of_file(file.as_fd(), Layout::of(sizes).words())
             && MasterStore::new(shared.words(), sizes).is_ours()
         {
-            return Ok(Self { shared, file, sizes, directory });
+            return Ok(Self { shared, file, sizes, directory, is_unwritten: false });
         }
         Self::new(config, account)
     }
@@ -168,8 +171,25 @@ impl Store {
     ///
     /// # Errors
     /// It holds, but could not be written down: a restart would undo it for what is on disk.
-    pub(super) fn ban(&self, ban: &Ban<'_>) -> io::Result<()> {
+    pub(super) fn ban(&mut self, ban: &Ban<'_>) -> io::Result<()> {
+        self.ban_for_now(ban);
+        self.write_down()
+    }
+
+    /// Purges, at once; [`Self::write_down`] has to follow.
+    pub(super) fn ban_for_now(&mut self, ban: &Ban<'_>) {
         self.master().ban(ban);
+        self.is_unwritten = true;
+    }
+
+    /// Writes down what was purged, so that it outlives a restart.
+    ///
+    /// # Errors
+    /// As [`Self::ban`].
+    pub(super) fn write_down(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.is_unwritten) {
+            return Ok(());
+        }
         match &self.directory {
             Some((path, _)) => write_state(path, self.master()),
             None => Ok(()),

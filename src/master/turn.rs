@@ -56,6 +56,7 @@ impl Master {
             self.expire(now);
             self.settle(now);
             self.answer_followers(now);
+            self.write_purges();
             self.execute_if_told(now);
         }
     }

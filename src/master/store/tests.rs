@@ -176,7 +176,7 @@ fn a_worker_cannot_write_bans_nor_the_rows_of_others() {
 #[test]
 fn secret_and_purges_outlive_a_restart_and_a_file_that_is_none_is_made_anew() {
     let path = std::env::temp_dir().join(format!("hatchery-cache-{}", std::process::id()));
-    let first = Store::new(&config(Some(&path)), None).unwrap();
+    let mut first = Store::new(&config(Some(&path)), None).unwrap();
     let secret = first.master().secret();
     first.ban(&Ban { url: Url::Is(b"gone"), ..Ban::ALL }).unwrap();
     assert!(first.is_of(&config(Some(&path))) && !first.is_of(&config(None)));

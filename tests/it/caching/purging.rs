@@ -1,7 +1,7 @@
 //! What is taken out of the cache: by commands, by requests, and by requests that change something.
 
 use super::{ask, asked, front, get, is_hit, origin};
-use crate::harness::{Server, Setup};
+use crate::harness::{SOON, Server, Setup, holds, wait_until};
 
 fn purge(server: &Server, arguments: &[&str]) -> String {
     let arguments: Vec<&str> = std::iter::once("purge").chain(arguments.iter().copied()).collect();
@@ -84,18 +84,104 @@ fn a_request_that_changes_something_takes_out_what_it_changes() {
     assert_eq!((get(&server, "/d").text(), asked(&upstream, "/d")), ("1".into(), 2));
 }
 
+/// Sends a PURGE that is not for one URL, over a worker of several; the master takes out what it says.
+fn purge_more(server: &Server, path: &str, fields: &[(&str, &str)]) {
+    let reply = ask(server, "PURGE", path, fields);
+    assert_eq!(reply.status, 202, "{path} {fields:?}: {}", reply.text());
+}
+
 #[test]
-fn a_purge_of_more_than_a_url_by_request_says_that_it_is_none() {
+fn purge_by_request_takes_out_what_is_tagged_or_begins_alike_over_all_workers() {
+    let upstream = origin(&[
+        ("/a/1", "200 OK\nCache-Control: max-age=60\nCache-Tag: red, blue\n\n{n}"),
+        ("/a/2", "200 OK\nCache-Control: max-age=60\nSurrogate-Key: green blue\nVary: X-Kind\n\n{n}"),
+        ("/b", "200 OK\nCache-Control: max-age=60\n\n{n}"),
+    ]);
+    let server = front(&upstream, r#"(purge: (allow: ["127.0.0.0/8"]))"#);
+    let all = || ["/a/1", "/a/2", "/b"].map(|path| get(&server, path).text());
+    // Whichever worker answers.
+    let become_and_stay = |wanted: [&str; 3]| {
+        wait_until(SOON, "what was purged is fetched anew", || holds(all() == wanted, all()));
+        (0..8).for_each(|_| assert_eq!(all(), wanted));
+    };
+    become_and_stay(["1", "1", "1"]);
+    purge_more(&server, "/", &[("Surrogate-Key", "none red")]);
+    become_and_stay(["2", "1", "1"]);
+    purge_more(&server, "/b", &[("Cache-Tag", "blue"), ("Surrogate-Key", "other")]);
+    become_and_stay(["3", "2", "1"]);
+    purge_more(&server, "/%61/*", &[]);
+    become_and_stay(["4", "3", "1"]);
+    purge_more(&server, "/*", &[]);
+    become_and_stay(["5", "4", "2"]);
+}
+
+#[test]
+fn a_purge_by_request_reaches_its_site_and_host_only() {
+    let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=60\nCache-Tag: red\n\n{n}")]);
+    let site = |names: &str| {
+        format!(
+            r#"(names: [{names}], listen: ["{{address}}"], cache_responses: (purge: (allow: ["127.0.0.1"])),
+                locations: [(path: "/", to: Proxy("behind"))]),"#
+        )
+    };
+    let server = Setup::new(&format!(
+        r#"workers: (processes: 2), sites: [{}{}], upstreams: {{"behind": (servers: ["{}"])}},"#,
+        site(r#""a.example", "www.a.example""#),
+        site(r#""b.example""#),
+        upstream.address
+    ))
+    .start();
+    let text = |host: &str| ask(&server, "GET", "/a", &[("Host", host)]).text();
+    let all = || ["a.example", "www.a.example", "b.example"].map(text);
+    let until = |wanted: &str| {
+        wait_until(SOON, "it is fetched anew", || holds(text("a.example") == wanted, wanted));
+    };
+    assert_eq!((all(), all()), (["1", "2", "3"].map(String::from), ["1", "2", "3"].map(String::from)));
+    purge_more(&server, "/*", &[("Host", "a.example")]);
+    until("4");
+    assert_eq!(all(), ["4", "2", "3"]);
+    purge_more(&server, "/", &[("Host", "www.a.example"), ("Cache-Tag", "red")]);
+    until("5");
+    assert_eq!(all(), ["5", "6", "3"]);
+}
+
+#[test]
+fn a_purge_by_request_that_does_not_say_what_is_told_so() {
     let upstream = origin(&[("/a", "200 OK\nCache-Control: max-age=60\nCache-Tag: red\n\n{n}")]);
     let server = front(&upstream, r#"(purge: (allow: ["127.0.0.0/8"]))"#);
     assert_eq!(get(&server, "/a").text(), "1");
-    for (name, value) in
-        [("Cache-Tag", "red"), ("Surrogate-Key", "red"), ("xkey", "red"), ("X-Purge", "prefix")]
-    {
-        let reply = ask(&server, "PURGE", "/", &[(name, value)]);
-        assert_eq!((reply.status, reply.text().contains("hatchery purge --tag")), (501, true), "{name}");
+    let many = (0..33).map(|number| number.to_string()).collect::<Vec<_>>().join(",");
+    let long = format!("/{}*", "a".repeat(500));
+    for (path, field, wanted) in [
+        ("/", ("xkey", "red"), "`Cache-Tag`"),
+        ("/", ("X-Purge", "prefix"), "`*` at its end"),
+        ("/a", ("Cache-Tag", ""), "no tag"),
+        ("/a", ("Surrogate-Key", " "), "no tag"),
+        ("/a", ("Cache-Tag", " , ,"), "no tag"),
+        ("/*", ("Cache-Tag", "red"), "send one PURGE for each"),
+        ("/*?a=1", ("X-A", "1"), "leave out the query"),
+        ("/a", ("Cache-Tag", &many), "more than 32 tags"),
+        (&long, ("X-A", "1"), "too long"),
+    ] {
+        let reply = ask(&server, "PURGE", path, &[field]);
+        assert_eq!(
+            (reply.status, reply.text().contains(wanted)),
+            (400, true),
+            "{path} {field:?}: {}",
+            reply.text()
+        );
     }
     assert!(is_hit(&get(&server, "/a")));
+    // Where nothing is tagged, and where nobody may.
+    for (how, status) in [(r#"(purge: (allow: ["127.0.0.0/8"]), tags: false)"#, 400), ("true", 403)] {
+        let server = front(&upstream, how);
+        let before = get(&server, "/a").text();
+        assert_eq!(ask(&server, "PURGE", "/", &[("Cache-Tag", "red")]).status, status, "{how}");
+        if status == 403 {
+            assert_eq!(ask(&server, "PURGE", "/*", &[]).status, status, "{how}");
+        }
+        assert_eq!(get(&server, "/a").text(), before, "{how}");
+    }
 }
 
 #[test]
